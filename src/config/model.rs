@@ -1,0 +1,322 @@
+//! What the user wrote, as types: the whole file after reading, before anything is resolved.
+//!
+//! Path: [`super::read`] makes it → `snapshot::compile` turns it into what the proxy runs on.
+//! Wrong values cannot be held here (a duration is a duration, a weight is not zero), but names are still
+//! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
+//! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::source::Span;
+
+/// A value and the place where it stands in the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Located<T> {
+    /// What was written.
+    pub value: T,
+    /// Where it was written.
+    pub at: Span,
+}
+
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Located<T> {}
+
+impl<T> Located<T> {
+    /// Puts `value` at `at`.
+    pub fn new(value: T, at: Span) -> Self {
+        Self { value, at }
+    }
+}
+
+/// The whole file. Sections keep the order in which they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `listeners`: the addresses to serve, by name.
+    pub listeners: Vec<Listener>,
+    /// `routes`: which request goes where, in the file's order.
+    pub routes: Vec<Route>,
+    /// `upstreams`: where requests can go, by name.
+    pub upstreams: Vec<Upstream>,
+    /// `admin`: probes, metrics, control.
+    pub admin: Admin,
+    /// `access_log`: one JSON line a request. On by default, to standard output.
+    pub access_log: AccessLog,
+    /// `drain`: how to stop.
+    pub drain: Drain,
+    /// `workers`: threads that serve requests, 1 to 512. `None`: from the cgroup's CPU quota.
+    pub workers: Option<NonZeroU32>,
+    /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
+    /// Default: loopback only (`127.0.0.0/8`, `::1/128`).
+    pub trusted_proxies: Vec<IpNet>,
+    /// `forwarded_headers`: which headers tell the app about the client. Default `x_forwarded`.
+    pub forwarded_headers: ForwardedHeaders,
+    /// `header_case`: whether header names keep their letters' case from HTTP/1 to HTTP/1. Default `lower`.
+    pub header_case: HeaderCase,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The key in `listeners`: letters, digits, `-`, `_`, `.`; at most 64 characters.
+    pub name: Located<String>,
+    /// `address`: IP and port to bind; port 0 takes a free one. Required.
+    pub address: Located<SocketAddr>,
+    /// `direction`: a label for metrics and logs. Default: `outbound` if the listener is named so, else `inbound`.
+    pub direction: Direction,
+    /// `forward`: the upstream for requests that no route takes.
+    pub forward: Option<Located<String>>,
+    /// `reuse_port`: one listening socket per worker, the kernel spreads connections. Default `false`: one
+    /// socket, connections go to the least loaded worker.
+    pub reuse_port: bool,
+    /// `timeouts`.
+    pub timeouts: ListenerTimeouts,
+    /// `limits`.
+    pub limits: ListenerLimits,
+}
+
+/// `listeners.*.timeouts`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// `request_header`: from the first byte of a request (or the accept) to its complete head. Default 10 s.
+    pub request_header: Duration,
+    /// `idle`: a connection without a request, or a peer that neither sends nor reads. Default 60 s.
+    pub idle: Duration,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self { request_header: Duration::from_secs(10), idle: Duration::from_secs(60) }
+    }
+}
+
+/// `listeners.*.limits`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// `connections`: open connections at once; further ones wait in the kernel's queue. 1 to 1,000,000; default 10,000.
+    pub connections: u32,
+    /// `header_bytes`: size of a request's head. 1 KiB to 1 MiB; default 64 KiB.
+    pub header_bytes: u32,
+    /// `headers`: number of a request's header lines. 1 to 1,000; default 100.
+    pub headers: u32,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self { connections: 10_000, header_bytes: 64 * 1024, headers: 100 }
+    }
+}
+
+/// Which way the traffic of a listener flows, seen from the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// Others → app.
+    #[default]
+    Inbound,
+    /// App → others.
+    Outbound,
+}
+
+impl Direction {
+    /// The word used in YAML, metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// `forwarded_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedHeaders {
+    /// `x_forwarded`: `X-Forwarded-For`, `-Proto`, `-Host`.
+    #[default]
+    XForwarded,
+    /// `forwarded`: `Forwarded` (RFC 7239).
+    Forwarded,
+    /// `both`.
+    Both,
+    /// `none`: none is added; those of untrusted peers are removed all the same.
+    None,
+}
+
+/// `header_case`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderCase {
+    /// `lower`: HTTP/1 header names are sent in lower case.
+    #[default]
+    Lower,
+    /// `preserve`: HTTP/1 header names are sent as they were received.
+    Preserve,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// `name`: shown in metrics and logs; unique. Required; same characters as a listener's name.
+    pub name: Located<String>,
+    /// `listeners`: names of the listeners that use this route. Default (empty): all.
+    pub listeners: Vec<Located<String>>,
+    /// `match`: any of these; empty: every request.
+    pub matches: Vec<Located<RouteMatch>>,
+    /// `forward`: the upstream's name. Required.
+    pub forward: Located<String>,
+    /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
+    pub timeout: Option<Duration>,
+}
+
+/// One item of `match`; everything named must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct RouteMatch {
+    /// `host`: `example.com` or `*.example.com`; lower-cased, without port.
+    pub host: Option<HostMatch>,
+    /// `path`: `{ exact: /a }` or `{ prefix: /a }` (a bare string is a prefix).
+    pub path: Option<PathMatch>,
+    /// `methods`: any of these; upper-case tokens. Empty: all.
+    pub methods: Vec<String>,
+}
+
+/// A host to match.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostMatch {
+    /// The whole name.
+    Exact(String),
+    /// `*.example.com`: one or more labels before `.example.com`; holds `example.com`.
+    Suffix(String),
+}
+
+/// A path to match.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// The path or its leading segments: `/api` takes `/api` and `/api/x`, not `/apix`. No trailing `/` but for `/` itself.
+    Prefix(String),
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The key in `upstreams`.
+    pub name: Located<String>,
+    /// `endpoints`: at least one, no address twice. Required.
+    pub endpoints: Vec<Located<Endpoint>>,
+    /// `balance`. Default `round_robin`.
+    pub balance: Balance,
+    /// `timeouts`.
+    pub timeouts: UpstreamTimeouts,
+    /// `pool`.
+    pub pool: Pool,
+}
+
+/// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `address`: IP and port (`localhost:3000` means `127.0.0.1:3000`).
+    pub address: SocketAddr,
+    /// `weight`: share relative to the others, 1 to 256. Default 1.
+    pub weight: NonZeroU32,
+}
+
+/// `upstreams.*.balance`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// `round_robin`: smooth weighted round robin.
+    #[default]
+    RoundRobin,
+    /// `least_connections`: fewest requests in flight for its weight.
+    LeastConnections,
+}
+
+/// `upstreams.*.timeouts`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// `connect`: TCP connect. Default 1 s.
+    pub connect: Duration,
+    /// `idle`: the upstream sends and takes nothing although its answer is awaited. Default 60 s.
+    pub idle: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(1), idle: Duration::from_secs(60) }
+    }
+}
+
+/// `upstreams.*.pool`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// `max_idle`: idle connections kept per worker and endpoint; 0 keeps none. At most 65,536; default 128.
+    pub max_idle: u32,
+    /// `idle_timeout`: an idle connection is closed after this. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `max_age`: a connection is not used again after this; `None` (`off`): unlimited. Default 10 min.
+    pub max_age: Option<Duration>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { max_idle: 128, idle_timeout: Duration::from_secs(60), max_age: Some(Duration::from_secs(600)) }
+    }
+}
+
+/// `admin`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `probes`: address of `/live`, `/ready`, `/metrics`. Default `0.0.0.0:9900`; `None` (`off`): not served.
+    pub probes: Option<Located<SocketAddr>>,
+    /// `control`: address of views and changes; loopback only. Default `127.0.0.1:9901`; `None` (`off`): not served.
+    pub control: Option<Located<SocketAddr>>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            probes: Some(Located::new((Ipv4Addr::UNSPECIFIED, 9900).into(), Span::default())),
+            control: Some(Located::new((IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into(), Span::default())),
+        }
+    }
+}
+
+/// `access_log`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessLog {
+    /// `output`. Default `stdout`.
+    pub output: LogOutput,
+}
+
+/// Where access lines go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LogOutput {
+    /// `stdout`.
+    #[default]
+    Stdout,
+    /// `file: PATH`, appended to.
+    File(Located<String>),
+    /// `off`.
+    Off,
+}
+
+/// `drain`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// `timeout`: how long requests in flight may go on after the signal. Default 30 s.
+    pub timeout: Duration,
+    /// `delay`: how long new connections are still accepted after readiness turned false. Default 0 s.
+    pub delay: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), delay: Duration::ZERO }
+    }
+}

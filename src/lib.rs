@@ -1,0 +1,3 @@
+//! outrigger: a language-agnostic sidecar proxy.
+
+pub mod config;

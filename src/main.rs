@@ -1,0 +1,3 @@
+//! The `outrigger` program.
+
+fn main() {}
