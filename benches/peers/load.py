@@ -4,11 +4,10 @@ import os
 import re
 import signal
 import socket
-import statistics
 import subprocess
 import time
 
-from peers import BODY, get, tool
+from peers import BODY, answer, ask, get, tool
 from proc import LIBC, PR_SET_PDEATHSIG, BenchError, core_busy
 
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
@@ -108,7 +107,7 @@ def visit(scenario, options, proc, bench, seconds, warmup, rate=None):
         fire(scenario, options, proc, core, warmup, bench.dir, rate)
     if proc.access_log:
         time.sleep(1.2)  # let the log of the warm-up reach the file
-        os.truncate(proc.access_log, 0)
+        _drain_log(proc.access_log)
     busy, cpu, start = core_busy(bench.proxy_core), proc.cpu(), time.monotonic()
     sample = fire(scenario, options, proc, core, seconds, bench.dir, rate)
     cpu, wall = proc.cpu() - cpu, time.monotonic() - start
@@ -117,60 +116,72 @@ def visit(scenario, options, proc, bench, seconds, warmup, rate=None):
         raise BenchError(f"{proc.name} served no request in {seconds} s: {sample['failures']}\n{proc.tail()}")
     sample["cpu_us"] = cpu * 1e6 / sample["requests"]
     sample["rps"] = sample["requests"] / sample["seconds"]
+    if rate and sample["rps"] < 0.95 * rate:
+        sample["failures"]["below the rate"] = int(rate * seconds - sample["requests"])
     sample["busy"] = cpu / wall
     sample["foreign"] = max(0.0, busy - cpu) / wall
     sample["rss_kib"], sample["hwm_kib"] = proc.rss()
     if proc.access_log:
         time.sleep(1.2)
-        lines = _lines(proc.access_log)
-        os.truncate(proc.access_log, 0)
+        lines = _drain_log(proc.access_log)
         if lines < 0.99 * sample["requests"]:
             sample["failures"]["log lines missing"] = sample["requests"] - lines
     return sample
 
 
-def _lines(path):
+def _drain_log(path):
+    """Counts the lines of an access log and empties it, so that /dev/shm holds one visit's at most."""
+    if not os.path.exists(path):
+        return 0
     count = 0
     with open(path, "rb") as f:
         while chunk := f.read(1 << 20):
             count += chunk.count(b"\n")
+    os.truncate(path, 0)
     return count
 
 
 def idle(options, proc):
-    """Opens many keepalive connections that each make one request, holds them, and sees how the proxy has grown."""
+    """Opens many keepalive connections that each make one request, holds them, and sees how the proxy has grown:
+    first one request after the other (a single upstream connection serves them all), then all at once (what a burst
+    leaves behind, on both sides)."""
+    count = options["connections"]
     for _ in range(20):  # what the first requests cost once is not the connections' doing
         with socket.create_connection(("127.0.0.1", proc.port), timeout=5) as sock:
             for _ in range(20):
                 get(sock)
     time.sleep(0.3)
     before, _ = proc.rss()
-    held, failed, times = [], 0, []
+    held, bad, dropped = [], 0, 0
     try:
-        for _ in range(options["connections"]):
-            begun = time.monotonic()
-            sock = socket.create_connection(("127.0.0.1", proc.port), timeout=5)
-            held.append(sock)
-            failed += get(sock) != (200, len(BODY))
-            times.append((time.monotonic() - begun) * 1e6)
+        for _ in range(count):
+            held.append(socket.create_connection(("127.0.0.1", proc.port), timeout=5))
+            bad += get(held[-1]) != (200, len(BODY))
         time.sleep(0.5)
-        after, peak = proc.rss()
-        # A connection that was dropped costs nothing, so ask each whether it is still there.
-        dropped = 0
+        after, _ = proc.rss()
+        alive = []
         for sock in held:
             try:
-                dropped += get(sock) != (200, len(BODY))
+                ask(sock)
+                alive.append(sock)
             except OSError:
                 dropped += 1
+        for sock in alive:
+            try:
+                bad += answer(sock) != (200, len(BODY))
+            except OSError:
+                dropped += 1
+        time.sleep(0.5)
+        burst, peak = proc.rss()
     finally:
         for sock in held:
             sock.close()
-    failures = {"status": failed, "dropped": dropped}
+    failures = {"status": bad, "dropped": dropped}
     return {
-        "per_connection_kib": (after - before) / options["connections"],
+        "per_connection_kib": (after - before) / count,
+        "after_burst_kib": (burst - before) / count,
         "before_kib": before,
         "rss_kib": after,
         "hwm_kib": peak,
-        "first_answer_us": statistics.median(times),
         "failures": {k: v for k, v in failures.items() if v},
     }

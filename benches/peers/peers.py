@@ -140,8 +140,16 @@ class Bench:
 
 def get(sock, path="/", keep=True):
     """One request on an open connection: (status, bytes of body)."""
+    ask(sock, path, keep)
+    return answer(sock)
+
+
+def ask(sock, path="/", keep=True):
     close = "" if keep else "Connection: close\r\n"
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n{close}\r\n".encode())
+
+
+def answer(sock):
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(sock)

@@ -49,8 +49,7 @@ static void die(const char *what) {
 
 static void end(struct side *s) {
     struct side *both[2] = {s, s->peer};
-    for (int i = 0; i < 2; i++) {
-        if (both[i]->dead) continue;
+    for (int i = 0; i < 2; i++) { /* both at once, so never twice: a dead side is not touched again */
         both[i]->dead = 1;
         close(both[i]->fd);
         both[i]->next_dead = graveyard;
@@ -109,12 +108,7 @@ static void take_connections(int listener, struct sockaddr_in *upstream) {
     int client;
     while ((client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         int up = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* blocking connect: loopback answers at once */
-        if (up < 0 || connect(up, (struct sockaddr *)upstream, sizeof *upstream)) {
-            perror("connect");
-            if (up >= 0) close(up);
-            close(client);
-            continue;
-        }
+        if (up < 0 || connect(up, (struct sockaddr *)upstream, sizeof *upstream)) die("connect");
         struct side *a = side(client), *b = side(up);
         a->peer = b;
         b->peer = a;

@@ -26,6 +26,7 @@ from proc import BenchError  # noqa: E402
 import report  # noqa: E402
 
 BARE = ["relay", "nginx", "haproxy", "envoy", "outrigger"]
+LIMITS = ["relay", "haproxy", "nginx", "nginx-full", "envoy-full"]
 DEFAULT = {"h1": list(PROXIES), "h2c": BARE[1:]}
 
 
@@ -40,14 +41,14 @@ def arguments():
     p.add_argument("--rate", type=int, help="`half` only: requests/s, the same for every proxy, instead of closed loop")
     p.add_argument("--cores", default="0,1", metavar="PROXY,LOAD", help="proxy core and load+origin core (0,1)")
     p.add_argument("--json", metavar="FILE", help="every sample and the summary")
-    p.add_argument("--gate", action="store_true", help="exit 1 if outrigger is above a limit or had failures")
-    p.add_argument("--max-relay", type=float, metavar="RATIO", help="gate: limit of outrigger / relay")
-    p.add_argument("--max-haproxy", type=float, metavar="RATIO", help="gate: limit of outrigger / haproxy")
-    p.add_argument("--max-nginx", type=float, metavar="RATIO", help="gate: limit of outrigger / nginx")
+    p.add_argument("--gate", action="store_true", help="exit 1 if the judged is above a limit or had failures")
+    p.add_argument("--judge", choices=["outrigger", "outrigger-full"], default="outrigger", help="gate: whom (outrigger)")
+    for peer in LIMITS:
+        p.add_argument(f"--max-{peer}", type=float, metavar="RATIO", help=f"gate: limit of CPU per request / {peer}'s")
     a = p.parse_args()
-    a.limits = {k: v for k in ("relay", "haproxy", "nginx") if (v := getattr(a, f"max_{k}")) is not None}
+    a.limits = {k: v for k in LIMITS if (v := getattr(a, f"max_{k.replace('-', '_')}")) is not None}
     if a.gate and not a.limits:
-        p.error("--gate needs a limit: --max-relay, --max-haproxy or --max-nginx")
+        p.error("--gate needs a limit, such as --max-relay 1.45")
     if a.limits and not a.gate:
         p.error("limits are only looked at with --gate")
     if a.gate and a.scenario == "idle":
@@ -62,7 +63,7 @@ def arguments():
         a.proxy_core, a.load_core = (int(x) for x in a.cores.split(","))
     except ValueError:
         p.error("--cores wants two numbers: 0,1")
-    a.names = [n for n in (a.only or "").split(",") if n]
+    a.names = list(dict.fromkeys(n for n in (a.only or "").split(",") if n))
     if unknown := [n for n in a.names if n not in PROXIES]:
         p.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PROXIES)}")
     if a.scenario == "h2c" and "relay" in a.names:
@@ -70,7 +71,7 @@ def arguments():
     if not a.names:
         a.names = [] if a.gate else list(DEFAULT.get(a.scenario, BARE))
     if a.gate:
-        wanted = set(a.names) | set(a.limits) | {"outrigger"}
+        wanted = set(a.names) | set(a.limits) | {a.judge}
         a.names = [n for n in PROXIES if n in wanted]
     a.options = dict(load.SCENARIOS[a.scenario])
     if a.connections:
@@ -159,7 +160,7 @@ def main():
         about |= {"options": a.options, "rate": a.rate, "kernel": platform.release(), "cores": os.cpu_count()}
         with open(a.json, "w") as f:
             json.dump({"about": about, "summary": summary, "samples": samples}, f, indent=1)
-    return report.gate(samples, a.limits) if a.gate else 0
+    return report.gate(samples, a.judge, a.limits) if a.gate else 0
 
 
 if __name__ == "__main__":
