@@ -13,6 +13,9 @@ use ipnet::IpNet;
 
 use super::source::Span;
 
+/// The default of `routes[].timeout`, and the limit of requests that a listener's `forward` takes.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A value and the place where it stands in the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Located<T> {
@@ -94,7 +97,10 @@ pub struct ListenerTimeouts {
 
 impl Default for ListenerTimeouts {
     fn default() -> Self {
-        Self { request_header: Duration::from_secs(10), idle: Duration::from_secs(60) }
+        Self {
+            request_header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        }
     }
 }
 
@@ -111,7 +117,11 @@ pub struct ListenerLimits {
 
 impl Default for ListenerLimits {
     fn default() -> Self {
-        Self { connections: 10_000, header_bytes: 64 * 1024, headers: 100 }
+        Self {
+            connections: 10_000,
+            header_bytes: 64 * 1024,
+            headers: 100,
+        }
     }
 }
 
@@ -248,7 +258,10 @@ pub struct UpstreamTimeouts {
 
 impl Default for UpstreamTimeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(1), idle: Duration::from_secs(60) }
+        Self {
+            connect: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
+        }
     }
 }
 
@@ -265,7 +278,11 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { max_idle: 128, idle_timeout: Duration::from_secs(60), max_age: Some(Duration::from_secs(600)) }
+        Self {
+            max_idle: 128,
+            idle_timeout: Duration::from_secs(60),
+            max_age: Some(Duration::from_secs(600)),
+        }
     }
 }
 
@@ -281,8 +298,14 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self {
-            probes: Some(Located::new((Ipv4Addr::UNSPECIFIED, 9900).into(), Span::default())),
-            control: Some(Located::new((IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into(), Span::default())),
+            probes: Some(Located::new(
+                (Ipv4Addr::UNSPECIFIED, 9900).into(),
+                Span::default(),
+            )),
+            control: Some(Located::new(
+                (IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into(),
+                Span::default(),
+            )),
         }
     }
 }
@@ -317,6 +340,9 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), delay: Duration::ZERO }
+        Self {
+            timeout: Duration::from_secs(30),
+            delay: Duration::ZERO,
+        }
     }
 }

@@ -1,0 +1,167 @@
+//! A small HTTP server for one admin address.
+//!
+//! Path: see [`super`]. It bounds what its callers can take: connections, requests at once, time.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use super::handlers;
+use super::status::Status;
+
+/// Connections to one admin address.
+const CONNECTIONS: usize = 128;
+
+/// Requests handled at once; further ones are refused.
+const AT_ONCE: usize = 32;
+
+/// Limit of a request, and of reading its head.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Which of the two admin addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `/live`, `/ready`, `/metrics`.
+    Probes,
+    /// Views and changes, and what the probes show.
+    Control,
+}
+
+/// A bound admin address that does not answer yet.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: StdListener,
+    configured: SocketAddr,
+}
+
+impl AdminSocket {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = StdListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            configured: address,
+        })
+    }
+}
+
+/// An admin address that answers until it is dropped.
+#[derive(Debug)]
+pub struct AdminServer {
+    configured: SocketAddr,
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl AdminServer {
+    /// Starts answering on the runtime in whose context it is called.
+    pub fn start(socket: AdminSocket, role: Role, status: Arc<Status>) -> Self {
+        let stop = CancellationToken::new();
+        let AdminSocket {
+            listener,
+            configured,
+        } = socket;
+        let address = listener.local_addr().unwrap_or(configured);
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(accept(listener, role, status)),
+        );
+        Self {
+            configured,
+            address,
+            stop,
+        }
+    }
+
+    /// What the file says.
+    pub fn configured(&self) -> SocketAddr {
+        self.configured
+    }
+
+    /// Where it is bound; the port is never 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn accept(listener: StdListener, role: Role, status: Arc<Status>) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let status = Arc::clone(&status);
+                tokio::spawn(async move {
+                    serve(stream, role, status).await;
+                    drop(permit);
+                });
+            }
+            // What the system lacks comes back with time.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, role: Role, status: Arc<Status>) {
+    let limited = ServiceBuilder::new()
+        .load_shed()
+        .concurrency_limit(AT_ONCE)
+        .timeout(LIMIT)
+        .service_fn(move |request: Request<Incoming>| {
+            let status = Arc::clone(&status);
+            async move { Ok::<_, Infallible>(handlers::answer(role, &status, &request).await) }
+        });
+    let service = service_fn(move |request| {
+        let limited = limited.clone();
+        async move {
+            Ok::<_, Infallible>(
+                limited
+                    .oneshot(request)
+                    .await
+                    .unwrap_or_else(|error| refused(&error)),
+            )
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(LIMIT);
+    // A caller that breaks off has its reasons.
+    let _ = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn refused(error: &BoxError) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{error}\n")));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}

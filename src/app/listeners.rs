@@ -1,0 +1,258 @@
+//! What is bound now, and what a new configuration needs bound.
+//!
+//! Path: [`super::start`] and [`super::reload`] make a [`Plan`] (which may fail and then changes nothing), publish the
+//! snapshot, and [`Listeners::apply`] the plan (which cannot fail).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Shared;
+use crate::admin::server::{AdminServer, AdminSocket, Role};
+use crate::config::diagnostics::{Diagnostic, Diagnostics};
+use crate::config::model::{self, Located};
+use crate::downstream::listener::{Acceptor, Socket};
+use crate::snapshot::{ListenerId, Snapshot};
+
+/// Everything that is bound.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    bound: Vec<Bound>,
+    probes: Option<AdminServer>,
+    control: Option<AdminServer>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    id: ListenerId,
+    name: Arc<str>,
+    /// What the file says; port 0 stays 0 here.
+    configured: SocketAddr,
+    reuse_port: bool,
+    acceptor: Acceptor,
+}
+
+/// What a configuration needs beyond what is bound. Dropping it unbinds what it bound.
+#[derive(Debug)]
+pub struct Plan {
+    listeners: Vec<Step>,
+    probes: AdminStep,
+    control: AdminStep,
+}
+
+#[derive(Debug)]
+enum Step {
+    Keep(ListenerId),
+    Open(Bound),
+}
+
+#[derive(Debug)]
+enum AdminStep {
+    Keep,
+    Close,
+    Open(AdminSocket),
+}
+
+impl Listeners {
+    /// Where the listener of this name is bound.
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.bound
+            .iter()
+            .find(|bound| *bound.name == *name)
+            .map(|bound| bound.acceptor.socket().address())
+    }
+
+    /// Where probes are served.
+    pub fn probes_address(&self) -> Option<SocketAddr> {
+        self.probes.as_ref().map(AdminServer::address)
+    }
+
+    /// Where control is served.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(AdminServer::address)
+    }
+
+    /// Names and addresses of the listeners.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.bound
+            .iter()
+            .map(|bound| (&*bound.name, bound.acceptor.socket().address()))
+    }
+
+    /// Binds what `next` needs and is not bound yet. All mistakes are told at once.
+    ///
+    /// # Errors
+    ///
+    /// What could not be bound; nothing has changed then.
+    pub fn plan(&self, next: &Snapshot, shared: &Shared) -> Result<Plan, Diagnostics> {
+        let mut mistakes = Diagnostics::default();
+        let mut listeners = Vec::new();
+        for (listener, section) in next.listeners.iter().zip(&next.config.listeners) {
+            match self.plan_listener(listener.id, section, next, shared) {
+                Ok(step) => listeners.push(step),
+                Err(error) => {
+                    let what = format!("listener `{}`", section.name.value);
+                    mistakes.push(cannot_bind(&what, &section.address, &error));
+                }
+            }
+        }
+        let mut admin =
+            |what: &str, current: &Option<AdminServer>, wanted: &Option<Located<SocketAddr>>| {
+                plan_admin(current.as_ref(), wanted.as_ref()).unwrap_or_else(|(address, error)| {
+                    mistakes.push(cannot_bind(what, &address, &error));
+                    AdminStep::Keep
+                })
+            };
+        let probes = admin("`admin.probes`", &self.probes, &next.config.admin.probes);
+        let control = admin("`admin.control`", &self.control, &next.config.admin.control);
+        if mistakes.has_errors() {
+            Err(mistakes)
+        } else {
+            Ok(Plan {
+                listeners,
+                probes,
+                control,
+            })
+        }
+    }
+
+    fn plan_listener(
+        &self,
+        id: ListenerId,
+        section: &model::Listener,
+        next: &Snapshot,
+        shared: &Shared,
+    ) -> io::Result<Step> {
+        let configured = section.address.value;
+        let same = |bound: &&Bound| {
+            bound.configured == configured && bound.reuse_port == section.reuse_port
+        };
+        if self
+            .bound
+            .iter()
+            .any(|bound| bound.id == id && same(&bound))
+        {
+            return Ok(Step::Keep(id));
+        }
+        let sockets = if section.reuse_port {
+            shared.workers.len()
+        } else {
+            1
+        };
+        // An address that another listener gives up is handed on with its queue, so that nobody is refused.
+        let given_up = |bound: &&Bound| {
+            let keeps =
+                next.listeners
+                    .iter()
+                    .zip(&next.config.listeners)
+                    .any(|(listener, section)| {
+                        listener.id == bound.id && section.address.value == bound.configured
+                    });
+            configured.port() != 0 && !keeps
+        };
+        let heir = self.bound.iter().filter(same).find(given_up);
+        let socket = match heir {
+            Some(bound) if bound.acceptor.socket().count() == sockets => {
+                bound.acceptor.socket().try_clone()?
+            }
+            _ => Socket::bind(configured, sockets)?,
+        };
+        let acceptor = Acceptor::prepare(socket, id, &shared.store, &shared.workers)?;
+        let name = section.name.value.as_str().into();
+        Ok(Step::Open(Bound {
+            id,
+            name,
+            configured,
+            reuse_port: section.reuse_port,
+            acceptor,
+        }))
+    }
+
+    /// Carries `plan` out; returns the listeners that are gone. The snapshot in force knows the new ones by now.
+    pub fn apply(
+        &mut self,
+        plan: Plan,
+        serve: impl Fn(AdminSocket, Role) -> AdminServer,
+    ) -> Vec<ListenerId> {
+        let mut old = std::mem::take(&mut self.bound);
+        for step in plan.listeners {
+            match step {
+                Step::Keep(id) => {
+                    if let Some(index) = old.iter().position(|bound| bound.id == id) {
+                        self.bound.push(old.swap_remove(index));
+                    }
+                }
+                Step::Open(bound) => {
+                    bound.acceptor.open();
+                    self.bound.push(bound);
+                }
+            }
+        }
+        apply_admin(&mut self.probes, plan.probes, |socket| {
+            serve(socket, Role::Probes)
+        });
+        apply_admin(&mut self.control, plan.control, |socket| {
+            serve(socket, Role::Control)
+        });
+        // Dropping an acceptor stops it; one that was bound anew under its old name is not gone.
+        let gone = old.iter().map(|bound| bound.id);
+        gone.filter(|id| !self.bound.iter().any(|bound| bound.id == *id))
+            .collect()
+    }
+
+    /// Stops accepting.
+    pub fn stop(&self) {
+        self.bound.iter().for_each(|bound| bound.acceptor.stop());
+    }
+}
+
+fn plan_admin(
+    current: Option<&AdminServer>,
+    wanted: Option<&Located<SocketAddr>>,
+) -> Result<AdminStep, (Located<SocketAddr>, io::Error)> {
+    match (current, wanted) {
+        (Some(server), Some(wanted)) if server.configured() == wanted.value => Ok(AdminStep::Keep),
+        (_, Some(wanted)) => AdminSocket::bind(wanted.value)
+            .map(AdminStep::Open)
+            .map_err(|error| (*wanted, error)),
+        (_, None) => Ok(AdminStep::Close),
+    }
+}
+
+fn apply_admin(
+    slot: &mut Option<AdminServer>,
+    step: AdminStep,
+    serve: impl FnOnce(AdminSocket) -> AdminServer,
+) {
+    match step {
+        AdminStep::Keep => {}
+        AdminStep::Close => *slot = None,
+        AdminStep::Open(socket) => *slot = Some(serve(socket)),
+    }
+}
+
+fn cannot_bind(what: &str, address: &Located<SocketAddr>, error: &io::Error) -> Diagnostic {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process, or this one, listens there: stop it or choose another port"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose a higher one",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+        _ => "choose another address",
+    };
+    let message = format!(
+        "{what} cannot bind {}: {}",
+        address.value,
+        system_text(error)
+    );
+    Diagnostic::error(message).at(address.at).label(remedy)
+}
+
+/// The system's words without the number behind them.
+fn system_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
+}

@@ -1,0 +1,200 @@
+//! The life of one client connection.
+//!
+//! Path: [`super::worker`] spawns [`serve`] for each accepted socket. The protocol is found by its first bytes, then
+//! hyper serves it; between its polls the orders of [`super::state`] are obeyed.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::io::TrackedIo;
+use super::sniff::{Protocol, sniff};
+use super::state::{ConnState, Order};
+use crate::proxy::service::ConnService;
+use crate::proxy::stack::stack;
+use crate::proxy::{ConnInfo, Engine};
+use crate::snapshot::Listener;
+
+/// HTTP/2 flow-control windows: small per stream, large per connection, so that one slow upload does not stop the
+/// others (RFC 9113 §6.9).
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Streams a client may have open at once.
+const MAX_STREAMS: u32 = 100;
+
+/// Answer bytes that may wait for the client in an HTTP/2 stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Smallest buffer hyper accepts.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// What a client reads that did not finish its request's head in time.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 119\r\n\r\n\
+{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time\",\"details\":{\"side\":\"downstream\"}}";
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By agreement, or because the peer left.
+    Closed,
+    /// By an order.
+    Ordered(Order),
+}
+
+/// Serves `stream` to its end.
+pub async fn serve(
+    stream: TcpStream,
+    info: Arc<ConnInfo>,
+    state: Arc<ConnState>,
+    engine: Arc<Engine>,
+) -> End {
+    let first = obeying(&state, sniff(&stream)).await;
+    let protocol = match first {
+        Err(order) => return End::Ordered(order),
+        Ok(Ok(Some(protocol))) => protocol,
+        Ok(Ok(None) | Err(_)) => return End::Closed,
+    };
+    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&state)));
+    let service = ConnService::new(stack(), Arc::clone(&engine), Arc::clone(&info));
+    match protocol {
+        Protocol::Http1 => {
+            let preserve_case = engine.snapshots.load().preserves_header_case();
+            let connection = http1_builder(&info.listener, preserve_case)
+                .serve_connection(io, service)
+                .with_upgrades();
+            let mut connection = Box::pin(connection);
+            let end = obey(&state, &mut connection, |connection| {
+                connection.as_mut().graceful_shutdown()
+            })
+            .await;
+            if end == End::Ordered(Order::HeaderTimeout)
+                && let Some(parts) = Pin::into_inner(connection).into_parts()
+            {
+                // Best effort: a client that is not there anymore does not read it.
+                let _ = parts.io.inner().stream().try_write(TIMED_OUT);
+            }
+            end
+        }
+        Protocol::Http2 => {
+            state.set_multiplexed();
+            let connection = http2_builder(&info.listener).serve_connection(io, service);
+            let mut connection = Box::pin(connection);
+            obey(&state, &mut connection, |connection| {
+                connection.as_mut().graceful_shutdown()
+            })
+            .await
+        }
+    }
+}
+
+fn http1_builder(listener: &Listener, preserve_case: bool) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    let head = usize::try_from(listener.limits.header_bytes).unwrap_or(usize::MAX);
+    // No timer: see `state`. The buffer holds a head and lets bodies move in chunks of the same size.
+    builder
+        .max_buf_size(head.max(MIN_BUFFER))
+        .max_header_size(head)
+        .preserve_header_case(preserve_case);
+    let default_headers = crate::config::model::ListenerLimits::default().headers;
+    if listener.limits.headers != default_headers {
+        // Only where it differs: another number than hyper's own is kept on the heap, at a cost for each request.
+        builder.max_headers(usize::try_from(listener.limits.headers).unwrap_or(usize::MAX));
+    }
+    builder
+}
+
+fn http2_builder(listener: &Listener) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(listener.limits.header_bytes);
+    builder
+}
+
+/// Polls `connection` to its end, or until an order ends it; `finish` asks it to end after the requests under way.
+async fn obey<C, E>(
+    state: &ConnState,
+    connection: &mut Pin<Box<C>>,
+    finish: impl Fn(&mut Pin<Box<C>>),
+) -> End
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let mut finishing = false;
+    let mut registered = false;
+    poll_fn(|cx| {
+        register_once(state, cx, &mut registered);
+        loop {
+            let order = state.order();
+            match order {
+                Order::Serve => {}
+                Order::Finish if finishing => {}
+                Order::Finish => {
+                    finishing = true;
+                    finish(connection);
+                }
+                Order::HeaderTimeout | Order::IdleTimeout | Order::Cut => {
+                    return Poll::Ready(End::Ordered(order));
+                }
+            }
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Closed);
+            }
+            // The poll may have begun an exchange on a draining connection, which is an order, too.
+            if state.order() == order {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// Waits for `future` unless an order comes first.
+async fn obeying<F: Future>(state: &ConnState, future: F) -> Result<F::Output, Order> {
+    let mut future = std::pin::pin!(future);
+    let mut registered = false;
+    poll_fn(|cx| {
+        register_once(state, cx, &mut registered);
+        match state.order() {
+            Order::Serve => future.as_mut().poll(cx).map(Ok),
+            order => Poll::Ready(Err(order)),
+        }
+    })
+    .await
+}
+
+/// A task's waker is the same for its whole life, so registering it once is enough.
+fn register_once(state: &ConnState, cx: &Context<'_>, registered: &mut bool) {
+    if !*registered {
+        state.waker.register(cx.waker());
+        *registered = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_answer_states_its_own_length() {
+        let text = std::str::from_utf8(TIMED_OUT).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
+    }
+}

@@ -1,0 +1,278 @@
+//! Bound addresses: sockets in, connections to workers out.
+//!
+//! Path: `app` binds a [`Socket`] and starts its [`Acceptor`]; the acceptor hands each connection to the least loaded
+//! worker, so that a few long-lived ones do not share a worker while another is idle. With `reuse_port` every worker
+//! has a socket of its own instead and the kernel spreads connections by a hash.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::worker::Worker;
+use crate::snapshot::{Listener, ListenerId, Store};
+
+/// Connections that may wait in the kernel for being accepted; the system's own limit applies, too.
+const BACKLOG: i32 = 4096;
+
+/// Pause after the system refused to give a socket: what it lacks (descriptors, memory) comes back with time.
+const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Socket {
+    listeners: Vec<StdListener>,
+    address: SocketAddr,
+}
+
+impl Socket {
+    /// Binds `address`: once, or once for each of `sockets` that share the port.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them: the address is in use, not ours, or not allowed.
+    pub fn bind(address: SocketAddr, sockets: usize) -> io::Result<Self> {
+        let reuse_port = sockets > 1;
+        let first = bind(address, reuse_port)?;
+        // Port 0 is decided by the first.
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..sockets {
+            listeners.push(bind(address, reuse_port)?);
+        }
+        Ok(Self { listeners, address })
+    }
+
+    /// The same socket under another descriptor.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor to be had.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let listeners = self
+            .listeners
+            .iter()
+            .map(StdListener::try_clone)
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            listeners,
+            address: self.address,
+        })
+    }
+
+    /// How many sockets share the port.
+    pub fn count(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Where it is bound; the port is never 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<StdListener> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The open connections of one listener.
+#[derive(Debug, Default)]
+struct Open {
+    count: AtomicUsize,
+    closed: Notify,
+}
+
+/// One open connection.
+struct Opened(Arc<Open>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.closed.notify_one();
+    }
+}
+
+/// Accepts connections from the moment it is opened until it is stopped.
+#[derive(Debug)]
+pub struct Acceptor {
+    socket: Socket,
+    go: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Acceptor {
+    /// Gets ready to accept on `socket` for the listener `id`; [`Self::open`] begins, once the snapshot in force knows it.
+    ///
+    /// # Errors
+    ///
+    /// When a socket cannot be registered with a worker's reactor.
+    pub fn prepare(
+        socket: Socket,
+        id: ListenerId,
+        store: &Arc<Store>,
+        workers: &Arc<[Arc<Worker>]>,
+    ) -> io::Result<Self> {
+        let (go, stop) = (CancellationToken::new(), CancellationToken::new());
+        let open = Arc::new(Open::default());
+        let shared = socket.listeners.len() == 1;
+        // Listeners take turns, so that several of them do not all burden the first worker with accepting.
+        let offset = id.0 as usize;
+        for (index, listener) in socket.try_clone()?.listeners.into_iter().enumerate() {
+            let Some(home) = workers.get((index + offset) % workers.len().max(1)) else {
+                continue;
+            };
+            let targets = if shared {
+                Arc::clone(workers)
+            } else {
+                Arc::new([Arc::clone(home)])
+            };
+            let _context = home.runtime.enter();
+            let listener = TcpListener::from_std(listener)?;
+            let home_index = home.engine.worker;
+            let accepting = Accepting {
+                listener,
+                home: home_index,
+                id,
+                store: Arc::clone(store),
+                targets,
+                open: Arc::clone(&open),
+            };
+            home.runtime.spawn(accepting.run(go.clone(), stop.clone()));
+        }
+        Ok(Self { socket, go, stop })
+    }
+
+    /// Begins.
+    pub fn open(&self) {
+        self.go.cancel();
+    }
+
+    /// Its socket; a copy of it takes connections from the same queue.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Stops accepting. What the kernel has accepted by now is still served.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Accepting {
+    listener: TcpListener,
+    /// The worker whose reactor the listener belongs to.
+    home: usize,
+    id: ListenerId,
+    store: Arc<Store>,
+    targets: Arc<[Arc<Worker>]>,
+    open: Arc<Open>,
+}
+
+impl Accepting {
+    async fn run(self, go: CancellationToken, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = go.cancelled() => {}
+            () = stop.cancelled() => return,
+        }
+        // A listener that leaves the snapshot while connections wait in the kernel serves them as it was.
+        let Some(mut last) = self.store.load().listener(self.id).cloned() else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.wait_for_room(&last) => {}
+            }
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            if let Some(listener) = self.store.load().listener(self.id) {
+                last = Arc::clone(listener);
+            }
+            if self.take(accepted, &last).is_err() {
+                tokio::time::sleep(OUT_OF_SOCKETS).await;
+            }
+        }
+        // The last look: what was accepted by the kernel before the stop must not be lost.
+        while self.has_room(&last) {
+            let Some(accepted) = self.listener.accept().now_or_never() else {
+                break;
+            };
+            if self.take(accepted, &last).is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn wait_for_room(&self, listener: &Listener) {
+        while !self.has_room(listener) {
+            self.open.closed.notified().await;
+        }
+    }
+
+    fn has_room(&self, listener: &Listener) -> bool {
+        self.open.count.load(Ordering::Acquire) < listener.limits.connections as usize
+    }
+
+    /// Hands a connection over; an error is one of the system's, not of the peer.
+    fn take(
+        &self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        listener: &Arc<Listener>,
+    ) -> io::Result<()> {
+        match accepted {
+            Ok((stream, peer)) => self.hand_over(stream, peer, listener),
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+        self.open.count.fetch_add(1, Ordering::AcqRel);
+        let opened = Opened(Arc::clone(&self.open));
+        if let Some(worker) = self.targets.iter().min_by_key(|worker| worker.load()) {
+            worker
+                .seat()
+                .serve((stream, self.home), peer, Arc::clone(listener), opened);
+        }
+    }
+}
+
+/// Whether the error is about one connection that its peer gave up, not about the socket.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}

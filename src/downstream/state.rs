@@ -1,0 +1,215 @@
+//! What a connection's timers need to know, kept without looking at a clock.
+//!
+//! Path: [`super::io`] and the exchanges note what happens with plain stores; [`super::registry`] looks at every
+//! connection a few times a second, sees what has not changed since, and gives orders. So a request sets no timer.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+
+use futures_util::task::AtomicWaker;
+
+use crate::proxy::ConnObserver;
+use crate::snapshot::ListenerId;
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// Go on.
+    Serve,
+    /// End after the requests under way.
+    Finish,
+    /// End now: no complete head in time.
+    HeaderTimeout,
+    /// End now: idle, or the peer does not read.
+    IdleTimeout,
+    /// End now: the drain's time is up.
+    Cut,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A head is awaited or half read.
+    Head,
+    /// A request is under way.
+    Active,
+    /// Between requests.
+    Idle,
+    /// Bytes wait for a peer that does not read.
+    Blocked,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct ConnState {
+    /// Through which listener it came.
+    pub listener: ListenerId,
+    /// Wakes the connection's task.
+    pub waker: AtomicWaker,
+    order: AtomicU8,
+    changes: AtomicU32,
+    in_flight: AtomicU32,
+    head_begun: AtomicBool,
+    blocked: AtomicBool,
+    draining: AtomicBool,
+    /// HTTP/2 keeps its own peace between requests: a ping is not a half-read head.
+    multiplexed: AtomicBool,
+}
+
+impl ConnState {
+    /// A connection from which nothing has been read.
+    pub fn new(listener: ListenerId) -> Self {
+        Self {
+            listener,
+            waker: AtomicWaker::new(),
+            order: AtomicU8::new(Order::Serve as u8),
+            changes: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+            head_begun: AtomicBool::new(true),
+            blocked: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the peer speaks HTTP/2.
+    pub fn set_multiplexed(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes bytes from the peer.
+    pub fn bytes_read(&self) {
+        if !self.head_begun.load(Ordering::Relaxed)
+            && self.in_flight.load(Ordering::Relaxed) == 0
+            && !self.multiplexed.load(Ordering::Relaxed)
+        {
+            self.head_begun.store(true, Ordering::Relaxed);
+            self.changed();
+        }
+    }
+
+    /// Notes whether the peer takes what is written.
+    pub fn write_blocked(&self, blocked: bool) {
+        if self.blocked.load(Ordering::Relaxed) || blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+            if !blocked {
+                self.changed();
+            }
+        }
+    }
+
+    /// Gives an order; a stronger one is not taken back.
+    pub fn give(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
+            self.waker.wake();
+        }
+    }
+
+    /// The order in force.
+    pub fn order(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Serve,
+            1 => Order::Finish,
+            2 => Order::HeaderTimeout,
+            3 => Order::IdleTimeout,
+            _ => Order::Cut,
+        }
+    }
+
+    /// The connection is to end when that costs nobody an answer: at once if a request is under way (its answer says
+    /// so) or the protocol can say so by itself, otherwise with the next answer.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        if self.multiplexed.load(Ordering::Relaxed) || self.in_flight.load(Ordering::Relaxed) > 0 {
+            self.give(Order::Finish);
+        }
+    }
+
+    /// Whether it is draining.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        if self.blocked.load(Ordering::Relaxed) {
+            Phase::Blocked
+        } else if self.in_flight.load(Ordering::Relaxed) > 0 {
+            Phase::Active
+        } else if self.head_begun.load(Ordering::Relaxed) {
+            Phase::Head
+        } else {
+            Phase::Idle
+        }
+    }
+
+    /// A number that is another whenever something has happened.
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Whether bytes of a head have arrived; true, too, before the first byte.
+    pub fn is_reading_head(&self) -> bool {
+        self.phase() == Phase::Head
+    }
+
+    fn changed(&self) {
+        // Only the connection's own tasks write, all on one worker: no need for an atomic addition.
+        self.changes.store(
+            self.changes.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+impl ConnObserver for ConnState {
+    fn exchange_started(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+        self.changed();
+        if self.is_draining() {
+            self.give(Order::Finish);
+        }
+    }
+
+    fn exchange_ended(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stronger_order_is_not_taken_back() {
+        let state = ConnState::new(ListenerId(0));
+        state.give(Order::Cut);
+        state.give(Order::Finish);
+        assert_eq!(state.order(), Order::Cut);
+    }
+
+    #[test]
+    fn phases_follow_what_happens() {
+        let state = ConnState::new(ListenerId(0));
+        assert_eq!(state.phase(), Phase::Head);
+        state.exchange_started();
+        assert_eq!(state.phase(), Phase::Active);
+        state.write_blocked(true);
+        assert_eq!(state.phase(), Phase::Blocked);
+        state.write_blocked(false);
+        state.exchange_ended();
+        assert_eq!(state.phase(), Phase::Idle);
+        state.bytes_read();
+        assert_eq!(state.phase(), Phase::Head);
+    }
+
+    #[test]
+    fn a_draining_connection_finishes_with_its_next_request() {
+        let state = ConnState::new(ListenerId(0));
+        state.drain();
+        assert_eq!(state.order(), Order::Serve);
+        state.exchange_started();
+        assert_eq!(state.order(), Order::Finish);
+    }
+}

@@ -1,0 +1,209 @@
+//! One thread that serves connections, with its own reactor.
+//!
+//! Path: `app` starts the workers; [`super::listener`] hands sockets to the least loaded one. Connections, pools and log
+//! lines stay on the worker they came to, so that nothing on the request path is shared but what must be.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, End};
+use super::registry::Registry;
+use super::state::{ConnState, Order};
+use crate::proxy::{ConnInfo, Engine};
+use crate::snapshot::{Listener, Snapshot};
+
+/// Timers are looked at this often at most, and a line waits no longer to be written.
+const FAST: Duration = Duration::from_millis(50);
+
+/// Pace of an idle worker, and of the sweep of its pools.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// What its requests need.
+    pub engine: Arc<Engine>,
+    /// Its open connections.
+    pub registry: Registry,
+    /// Its runtime.
+    pub runtime: Handle,
+    load: AtomicUsize,
+    beats: AtomicU64,
+    stop: CancellationToken,
+}
+
+/// A place at a worker, counted from the moment of hand-over.
+#[derive(Debug)]
+pub struct Seat {
+    worker: Arc<Worker>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Starts a thread named `worker-N` with its runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread or no reactor to give.
+    pub fn start(engine: Engine) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let worker = Arc::new(Self {
+            engine: Arc::new(engine),
+            registry: Registry::default(),
+            runtime: runtime.handle().clone(),
+            load: AtomicUsize::new(0),
+            beats: AtomicU64::new(0),
+            stop,
+        });
+        let own = Arc::clone(&worker);
+        let name = format!("worker-{}", own.engine.worker);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            runtime.block_on(own.tend());
+            own.engine.log.flush();
+            // Connections that are left are dropped with their runtime, and tell their records.
+            drop(runtime);
+            own.engine.log.flush();
+        })?;
+        Ok((worker, thread))
+    }
+
+    /// Takes a seat for a connection to come.
+    pub fn seat(self: &Arc<Self>) -> Seat {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Seat {
+            worker: Arc::clone(self),
+        }
+    }
+
+    /// Connections handed to this worker and not ended.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// A number that grows as long as the worker's loop makes progress.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Ends the worker; what is left of its connections is closed.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The worker's own task: timers, pools, log.
+    async fn tend(self: &Arc<Self>) {
+        let mut swept = Instant::now();
+        while !self.stop.is_cancelled() {
+            self.beats.fetch_add(1, Ordering::Relaxed);
+            let snapshot = self.engine.snapshots.load();
+            let now = Instant::now();
+            self.registry.sweep(now, |id| {
+                snapshot.listener(id).map(|listener| listener.timeouts)
+            });
+            if now.saturating_duration_since(swept) >= SLOW {
+                swept = now;
+                self.sweep_pools(&snapshot, now);
+            }
+            self.engine.log.flush();
+            self.pause(&snapshot).await;
+        }
+    }
+
+    async fn pause(&self, snapshot: &Snapshot) {
+        let pace = if self.registry.is_empty() {
+            SLOW
+        } else {
+            pace(snapshot)
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(pace) => {}
+            () = self.engine.log.filled() => tokio::time::sleep(FAST.min(pace)).await,
+        }
+    }
+
+    fn sweep_pools(&self, snapshot: &Snapshot, now: Instant) {
+        for upstream in &snapshot.upstreams {
+            for endpoint in &upstream.endpoints {
+                endpoint.pool.sweep(self.engine.worker, now, &upstream.pool);
+            }
+        }
+    }
+}
+
+/// An eighth of the shortest limit: precise enough, and rare enough where limits are long.
+fn pace(snapshot: &Snapshot) -> Duration {
+    let limits = snapshot
+        .listeners
+        .iter()
+        .map(|listener| listener.timeouts.request_header.min(listener.timeouts.idle));
+    let shortest = limits.min().unwrap_or(SLOW);
+    (shortest / 8).clamp(Duration::from_millis(5), Duration::from_millis(250))
+}
+
+impl Seat {
+    /// Serves `stream`, accepted through `listener` on the worker `home`, on the seat's worker. `held` is dropped at the
+    /// connection's end.
+    pub fn serve(
+        self,
+        (stream, home): (TcpStream, usize),
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        held: impl Send + 'static,
+    ) {
+        let runtime = self.worker.runtime.clone();
+        // A socket that cannot be moved or set up is dropped, which closes it: the peer learns all there is to know.
+        if home == self.worker.engine.worker {
+            runtime.spawn(async move {
+                let _held = held;
+                if stream.set_nodelay(true).is_ok() {
+                    self.serve_here(stream, peer, listener).await;
+                }
+            });
+        } else if let Ok(stream) = stream.into_std() {
+            runtime.spawn(async move {
+                let _held = held;
+                if let Ok(stream) = adopt(stream) {
+                    self.serve_here(stream, peer, listener).await;
+                }
+            });
+        }
+    }
+
+    async fn serve_here(&self, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+        let state = Arc::new(ConnState::new(listener.id));
+        let registration = self.worker.registry.register(&state, Instant::now());
+        let metrics = listener.metrics.clone();
+        metrics.accepted.inc();
+        metrics.active.inc();
+        let info = Arc::new(ConnInfo::new(peer, listener, Arc::clone(&state) as _));
+        match connection::serve(stream, info, state, Arc::clone(&self.worker.engine)).await {
+            End::Ordered(Order::HeaderTimeout) => metrics.closed_header_timeout.inc(),
+            End::Ordered(Order::IdleTimeout) => metrics.closed_idle.inc(),
+            End::Ordered(Order::Serve | Order::Finish | Order::Cut) | End::Closed => {}
+        }
+        metrics.active.dec();
+        drop(registration);
+    }
+}
+
+/// Registers a socket with this worker's reactor.
+fn adopt(stream: StdStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    TcpStream::from_std(stream)
+}

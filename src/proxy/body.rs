@@ -1,0 +1,257 @@
+//! The answer's body on its way to the client.
+//!
+//! Path: [`super::forward`] wraps the endpoint's body in it → the downstream connection polls it. It streams: a frame is
+//! read when the client can take it. It holds the exchange and the endpoint's connection to the end; then the
+//! connection returns to its pool, if the answer was complete, or is closed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use crate::upstream::Upstream;
+use crate::upstream::connection::{Connection, poll_quietly};
+use crate::upstream::endpoint::InFlight;
+
+/// What the client is sent.
+#[derive(Debug)]
+pub struct ProxyBody {
+    content: Content,
+    exchange: Option<Arc<Exchange>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Full(Option<Bytes>),
+    Endpoint(EndpointBody),
+}
+
+impl ProxyBody {
+    /// A body that the proxy made.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            content: Content::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())),
+            exchange: None,
+        }
+    }
+
+    /// The body of an endpoint's answer.
+    pub fn endpoint(body: EndpointBody) -> Self {
+        Self {
+            content: Content::Endpoint(body),
+            exchange: None,
+        }
+    }
+
+    /// Lets the body hold `exchange` to its end.
+    pub fn hold(&mut self, exchange: Arc<Exchange>) {
+        self.exchange = Some(exchange);
+    }
+
+    fn fail(&self, error: &ProxyError) {
+        if let Some(exchange) = &self.exchange {
+            exchange.fail(error);
+        }
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let frame = match &mut self.content {
+            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Endpoint(body) => body.poll(cx),
+        };
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(data), Some(exchange)) = (frame.data_ref(), &self.exchange) {
+                    exchange.sent(data.len());
+                }
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Full(bytes) => bytes.is_none(),
+            Content::Endpoint(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Endpoint(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ProxyBody {
+    fn drop(&mut self) {
+        if let Content::Endpoint(body) = &self.content
+            && body.outcome() == End::Broken
+        {
+            self.fail(&ProxyError::ClientGone);
+        }
+    }
+}
+
+/// An endpoint's connection on loan to one exchange.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection.
+    pub connection: Box<Connection>,
+    /// Counts the request at its endpoint.
+    pub in_flight: InFlight,
+    /// Whose pool settings apply.
+    pub upstream: Arc<Upstream>,
+    /// Whose part of the pool it belongs to.
+    pub worker: usize,
+}
+
+impl Lease {
+    /// Gives the connection back to the pool, or closes it when it cannot serve another request.
+    fn give_back(mut self) {
+        if self.connection.rest(Instant::now()) {
+            self.in_flight
+                .endpoint
+                .pool
+                .put(self.worker, self.connection, &self.upstream.pool);
+        }
+    }
+}
+
+/// The time limits of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// When the whole request has to be over.
+    pub deadline: Option<Instant>,
+    /// How long the endpoint may be silent.
+    pub idle: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Complete,
+    Broken,
+}
+
+/// The body of an endpoint's answer.
+#[derive(Debug)]
+pub struct EndpointBody {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    limits: BodyLimits,
+    ended: Option<End>,
+    waiting_since: Option<Instant>,
+    /// Made when the endpoint first lets us wait, which most answers never do.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl EndpointBody {
+    /// Streams `incoming` from the connection on loan.
+    pub fn new(incoming: Incoming, lease: Lease, limits: BodyLimits) -> Self {
+        Self {
+            incoming,
+            lease: Some(lease),
+            limits,
+            ended: None,
+            waiting_since: None,
+            timer: None,
+        }
+    }
+
+    fn outcome(&self) -> End {
+        match self.ended {
+            Some(end) => end,
+            None if self.incoming.is_end_stream() => End::Complete,
+            None => End::Broken,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Poll::Ready(frame) = self.poll_incoming(cx) {
+            self.waiting_since = None;
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => Some(Ok(frame)),
+                Some(Err(error)) => {
+                    self.ended = Some(End::Broken);
+                    Some(Err(ProxyError::UpstreamBody(error)))
+                }
+                None => {
+                    self.ended = Some(End::Complete);
+                    None
+                }
+            });
+        }
+        self.poll_timer(cx).map(|error| {
+            self.ended = Some(End::Broken);
+            Some(Err(error))
+        })
+    }
+
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = poll_quietly(|quiet| Pin::new(&mut self.incoming).poll_frame(quiet));
+        if frame.is_ready() {
+            return frame;
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.connection.drive(cx);
+        }
+        poll_quietly(|quiet| Pin::new(&mut self.incoming).poll_frame(quiet))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        let limits = self.limits;
+        loop {
+            let silent_until = *self.waiting_since.get_or_insert_with(Instant::now) + limits.idle;
+            let next = limits
+                .deadline
+                .map_or(silent_until, |deadline| deadline.min(silent_until));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if limits.deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(ProxyError::RequestTimeout);
+            }
+            if silent_until <= now {
+                return Poll::Ready(ProxyError::UpstreamIdle);
+            }
+            timer.as_mut().reset(next);
+        }
+    }
+}
+
+impl Drop for EndpointBody {
+    fn drop(&mut self) {
+        if self.outcome() == End::Complete
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}

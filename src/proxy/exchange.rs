@@ -1,0 +1,161 @@
+//! One request under way: what it was, what has been decided, and what is to be told when it is over.
+//!
+//! Path: [`super::stack`] opens it; the answer's body holds it to the end. When the last holder drops it, whatever
+//! ended it (answer complete, client gone, endpoint broken, panic), the record is written, exactly once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use http::{Method, Uri};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::error::ProxyError;
+use super::{ConnInfo, Engine};
+use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::access_log;
+use crate::telemetry::record::{Attempts, RequestRecord};
+use crate::telemetry::route::RouteTelemetry;
+use crate::upstream::request_body::UploadProgress;
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The worker's means.
+    pub engine: Arc<Engine>,
+    /// The connection it came on.
+    pub connection: Arc<ConnInfo>,
+    /// The configuration that serves it, to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// The listener it came through.
+    pub listener: Arc<Listener>,
+    /// When its head had arrived.
+    pub started: Instant,
+    upload: OnceLock<Arc<UploadProgress>>,
+    bytes_out: AtomicU64,
+    record: Mutex<RequestRecord>,
+}
+
+impl Exchange {
+    /// Opens the exchange for a request whose head has just arrived.
+    pub fn open(
+        engine: &Arc<Engine>,
+        connection: &Arc<ConnInfo>,
+        snapshot: Arc<Snapshot>,
+        head: (Method, Uri),
+    ) -> Arc<Self> {
+        let listener = snapshot
+            .listener(connection.listener.id)
+            .unwrap_or(&connection.listener);
+        let listener = Arc::clone(listener);
+        let route = Arc::clone(&listener.no_route);
+        connection.observer.exchange_started();
+        route.active.inc();
+        let (method, uri) = head;
+        let record = RequestRecord {
+            client: connection.peer.ip().to_canonical(),
+            method,
+            uri,
+            request_id: None,
+            route,
+            upstream: None,
+            attempts: Attempts::default(),
+            status: None,
+            reason: None,
+            cause: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            duration: Duration::ZERO,
+            config: Arc::clone(&snapshot.hash),
+        };
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            connection: Arc::clone(connection),
+            snapshot,
+            listener,
+            started: Instant::now(),
+            upload: OnceLock::new(),
+            bytes_out: AtomicU64::new(0),
+            record: Mutex::new(record),
+        })
+    }
+
+    /// Notes a decision.
+    pub fn note<T>(&self, note: impl FnOnce(&mut RequestRecord) -> T) -> T {
+        note(&mut self.record.lock())
+    }
+
+    /// Notes the route that took the request.
+    pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: &Arc<str>) {
+        let mut record = self.record.lock();
+        route.active.inc();
+        record.route.active.dec();
+        record.route = Arc::clone(route);
+        record.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// Notes why the exchange failed. The first cause counts; what follows from it does not.
+    pub fn fail(&self, error: &ProxyError) {
+        let mut record = self.record.lock();
+        if record.reason.is_none() {
+            record.reason = Some(error.reason());
+            record.cause = error.cause();
+        }
+    }
+
+    /// The client's address as far as trusted peers tell.
+    pub fn client(&self) -> IpAddr {
+        self.record.lock().client
+    }
+
+    /// Watches the request's body.
+    pub fn watch_upload(&self) -> Arc<UploadProgress> {
+        Arc::clone(self.upload.get_or_init(Arc::default))
+    }
+
+    /// Where the request's body stands, if it has one.
+    pub fn upload(&self) -> Option<&Arc<UploadProgress>> {
+        self.upload.get()
+    }
+
+    /// Counts bytes of the answer's body.
+    pub fn sent(&self, bytes: usize) {
+        // Only the task that writes the answer adds, so a plain store is enough.
+        let total = self
+            .bytes_out
+            .load(Ordering::Relaxed)
+            .saturating_add(bytes as u64);
+        self.bytes_out.store(total, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let record = self.record.get_mut();
+        record.duration = self.started.elapsed();
+        record.bytes_in = self.upload.get().map_or(0, |upload| upload.bytes());
+        record.bytes_out = *self.bytes_out.get_mut();
+        record.route.active.dec();
+        if record.status.is_none() && record.reason.is_none() {
+            record.reason = Some(ProxyError::ClientGone.reason());
+        }
+        if let Some(status) = record.status {
+            record
+                .route
+                .finished(&record.method, status, record.duration.as_secs_f64());
+        }
+        if let Some(reason) = record.reason {
+            record.route.failed(reason);
+        }
+        if self.snapshot.access_log {
+            self.engine
+                .log
+                .append(|line| access_log::write_line(line, record, SystemTime::now()));
+        }
+        self.connection.observer.exchange_ended();
+    }
+}

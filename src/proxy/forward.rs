@@ -1,0 +1,84 @@
+//! From a request to its answer, in reading order.
+//!
+//! Path: the innermost part of [`super::stack`]. What has to see each other (route, deadline, attempts) stands in one
+//! straight function; every step's decision lands in the exchange's record.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::response;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::attempt::{Answer, attempt};
+use super::body::{BodyLimits, EndpointBody, ProxyBody};
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::{headers, upgrade};
+use crate::upstream::request_body::RequestBody;
+
+/// Answers `request`.
+///
+/// # Errors
+///
+/// When there is no answer to pass on; see [`ProxyError`].
+pub async fn forward(
+    exchange: Arc<Exchange>,
+    request: Request<Incoming>,
+) -> Result<Response<ProxyBody>, ProxyError> {
+    let (mut head, body) = request.into_parts();
+    headers::check_request(&head)?;
+    let listener = &exchange.listener;
+    let route = listener
+        .routes
+        .find(headers::host(&head), head.uri.path(), &head.method);
+    let route = route.ok_or(ProxyError::NoRoute)?;
+    exchange.take_route(&route.telemetry, &route.upstream.name);
+    let deadline = route.timeout.map(|timeout| exchange.started + timeout);
+
+    let protocol = headers::requested_upgrade(&head);
+    let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
+    headers::prepare_request(&exchange, &mut head, protocol);
+    let body = if body.is_end_stream() {
+        RequestBody::empty()
+    } else {
+        RequestBody::streaming(body, exchange.watch_upload())
+    };
+
+    let answer = attempt(
+        &exchange,
+        &route.upstream,
+        Request::from_parts(head, body),
+        deadline,
+    )
+    .await?;
+    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return upgrade::switch(&exchange, client_side.flatten(), answer);
+    }
+    Ok(pass_on(answer, deadline))
+}
+
+fn pass_on(answer: Answer, deadline: Option<Instant>) -> Response<ProxyBody> {
+    let Answer { response, lease } = answer;
+    let (mut head, incoming) = response.into_parts();
+    headers::prepare_response(&mut head);
+    let limits = BodyLimits {
+        deadline: deadline.filter(|_| !is_stream(&head)),
+        idle: lease.upstream.idle_timeout,
+    };
+    Response::from_parts(
+        head,
+        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits)),
+    )
+}
+
+/// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.
+fn is_stream(head: &response::Parts) -> bool {
+    let content_type = head
+        .headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    content_type.starts_with(b"text/event-stream") || content_type.starts_with(b"application/grpc")
+}

@@ -1,0 +1,270 @@
+//! What changes in a head on its way through.
+//!
+//! Path: [`super::forward`] checks and prepares a request before the first attempt, and an answer after the last.
+//! Fields that concern one connection only are removed (RFC 9110 §7.6.1); the app learns who its client is; what an
+//! untrusted peer claims about that is dropped.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::request_id;
+use crate::snapshot::forwarding::Forwarding;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Request-Id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Most addresses of an `X-Forwarded-For` that are looked at: more proxies than this do not stand in a row.
+const MAX_HOPS: usize = 32;
+
+/// Refuses heads that no app should have to interpret.
+///
+/// # Errors
+///
+/// [`ProxyError::ConnectMethod`], [`ProxyError::BadRequest`].
+pub fn check_request(head: &Parts) -> Result<(), ProxyError> {
+    if head.method == Method::CONNECT {
+        return Err(ProxyError::ConnectMethod);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ProxyError::BadRequest(
+            "the request has more than one `Host`",
+        ));
+    }
+    if host.is_none() && head.version == Version::HTTP_11 && head.uri.authority().is_none() {
+        return Err(ProxyError::BadRequest("an HTTP/1.1 request needs a `Host`"));
+    }
+    if host.is_some_and(|host| host.to_str().is_err()) {
+        return Err(ProxyError::BadRequest("`Host` is not a host name"));
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        return Err(ProxyError::BadRequest(
+            "the request has both `Transfer-Encoding` and `Content-Length`",
+        ));
+    }
+    Ok(())
+}
+
+/// The host that the request is for: of the target if that names one (RFC 9112 §3.2.2), else of `Host`.
+pub fn host(head: &Parts) -> &str {
+    match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head
+            .headers
+            .get(HOST)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default(),
+    }
+}
+
+/// The protocol that the client asks to switch to, if it does (RFC 9110 §7.8).
+pub fn requested_upgrade(head: &Parts) -> Option<HeaderValue> {
+    if head.version != Version::HTTP_11 || !lists(&head.headers, &CONNECTION, "upgrade") {
+        return None;
+    }
+    head.headers.get(UPGRADE).cloned()
+}
+
+/// Makes the head of the request to the endpoint out of the client's.
+pub fn prepare_request(exchange: &Exchange, head: &mut Parts, upgrade: Option<HeaderValue>) {
+    strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(EXPECT);
+    set_host_and_target(head);
+    head.version = Version::HTTP_11;
+    set_forwarded(exchange, &mut head.headers);
+    set_request_id(exchange, &mut head.headers);
+    if let Some(protocol) = upgrade {
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Makes the head of the answer to the client out of the endpoint's.
+pub fn prepare_response(head: &mut http::response::Parts) {
+    strip_hop_by_hop(&mut head.headers);
+    head.version = Version::HTTP_11;
+}
+
+/// Removes what concerns one connection only.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        remove_listed(headers);
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that `Connection` names, but for those whose loss would change what the message is.
+fn remove_listed(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    for name in listed {
+        headers.remove(name);
+    }
+}
+
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// `Host` from the target where that names one, and the target in origin form.
+fn set_host_and_target(head: &mut Parts) {
+    if let Some(authority) = head.uri.authority() {
+        // The part before `@` is for nobody but the client.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        if let Ok(host) = HeaderValue::from_str(host) {
+            head.headers.insert(HOST, host);
+        }
+        head.uri = match head.uri.path_and_query() {
+            Some(path) => Uri::from(path.clone()),
+            None => Uri::from_static("/"),
+        };
+    } else if !head.headers.contains_key(HOST) {
+        // HTTP/1.0 may come without; HTTP/1.1 allows it to be empty, not to be absent (RFC 9112 §3.2).
+        head.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+}
+
+fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap) {
+    let kept = headers
+        .get(X_REQUEST_ID)
+        .filter(|id| request_id::is_well_formed(id))
+        .cloned();
+    let id = kept.unwrap_or_else(|| {
+        let id = request_id::generate();
+        headers.insert(X_REQUEST_ID, id.clone());
+        id
+    });
+    exchange.note(|record| record.request_id = Some(id));
+}
+
+fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap) {
+    let forwarding = &exchange.snapshot.forwarding;
+    let peer = exchange.connection.peer.ip();
+    let trusted = forwarding.trusts(peer);
+    if claims_a_client(headers) {
+        if trusted {
+            if let Some(client) = named_client(headers, forwarding) {
+                exchange.note(|record| record.client = client);
+            }
+        } else {
+            drop_claims(headers);
+        }
+    }
+    if forwarding.x_forwarded {
+        set_x_forwarded(headers, &exchange.connection.peer_header);
+    }
+    if forwarding.forwarded {
+        append_forwarded(headers, peer);
+    }
+}
+
+fn is_claim(name: &HeaderName) -> bool {
+    name == FORWARDED || name.as_str().starts_with("x-forwarded-")
+}
+
+fn claims_a_client(headers: &HeaderMap) -> bool {
+    headers.keys().any(is_claim)
+}
+
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+/// The client that trusted proxies name: the rightmost address that is not itself one of them.
+fn named_client(headers: &HeaderMap, forwarding: &Forwarding) -> Option<IpAddr> {
+    let values = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let addresses: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+    let mut client = None;
+    for address in addresses.iter().rev().take(MAX_HOPS) {
+        let Ok(address) = address.trim().parse::<IpAddr>() else {
+            break;
+        };
+        client = Some(address);
+        if !forwarding.trusts(address) {
+            break;
+        }
+    }
+    client
+}
+
+fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
+    let chain = joined(headers, &X_FORWARDED_FOR, peer);
+    headers.insert(X_FORWARDED_FOR, chain);
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+fn append_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let node = match peer.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let host = host.replace(['"', '\\'], "");
+    if let Ok(element) = HeaderValue::from_str(&format!("for={node};host=\"{host}\";proto=http")) {
+        let chain = joined(headers, &FORWARDED, &element);
+        headers.insert(FORWARDED, chain);
+    }
+}
+
+/// The values of `name` and `last`, as one list.
+fn joined(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(name) {
+        return last.clone();
+    }
+    let mut list = Vec::new();
+    for value in headers.get_all(name) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(last.as_bytes());
+    HeaderValue::from_bytes(&list).unwrap_or_else(|_| last.clone())
+}

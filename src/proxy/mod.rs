@@ -1,0 +1,78 @@
+//! One request: from its head to the end of its answer.
+//!
+//! Path: `downstream` calls [`service::Service`] for every request on a connection → [`stack`] opens the exchange and
+//! turns errors into answers → [`forward`] finds the route and makes attempts → [`body`] streams the answer and ends the
+//! exchange. Only [`respond`] invents answers.
+
+pub mod attempt;
+pub mod body;
+pub mod error;
+pub mod exchange;
+pub mod forward;
+pub mod headers;
+pub mod request_id;
+pub mod respond;
+pub mod service;
+pub mod stack;
+pub mod upgrade;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::snapshot::{Listener, Store};
+use crate::telemetry::writer::LineBuffer;
+
+/// What a worker needs to serve requests.
+#[derive(Debug)]
+pub struct Engine {
+    /// Which worker this is; names its part of the pools.
+    pub worker: usize,
+    /// Where the snapshot in force is found.
+    pub snapshots: Arc<Store>,
+    /// Unwritten access lines.
+    pub log: LineBuffer,
+    /// Upgraded connections, which outlive the request that asked for them.
+    pub upgrades: TaskTracker,
+    /// Fires when upgraded connections have to end.
+    pub cut: CancellationToken,
+}
+
+/// What is known about a downstream connection.
+#[derive(Debug)]
+pub struct ConnInfo {
+    /// The other side.
+    pub peer: SocketAddr,
+    /// The peer's IP address as a header value.
+    pub peer_header: HeaderValue,
+    /// The listener as it was when the connection was accepted; serves on when the listener is removed.
+    pub listener: Arc<Listener>,
+    /// Whoever keeps the connection's timers.
+    pub observer: Arc<dyn ConnObserver>,
+}
+
+/// Told when exchanges begin and end on a connection.
+pub trait ConnObserver: Send + Sync + std::fmt::Debug {
+    /// The head of a request has arrived.
+    fn exchange_started(&self);
+    /// An exchange is over.
+    fn exchange_ended(&self);
+}
+
+impl ConnInfo {
+    /// For a connection from `peer` that `listener` accepted.
+    pub fn new(peer: SocketAddr, listener: Arc<Listener>, observer: Arc<dyn ConnObserver>) -> Self {
+        let text = peer.ip().to_canonical().to_string();
+        let peer_header =
+            HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self {
+            peer,
+            peer_header,
+            listener,
+            observer,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `X-Request-Id`: kept when the caller's is well-formed, made otherwise.
+//!
+//! Path: [`super::headers`]. A made id is a ULID: 48 bits of time, 80 random ones, in Crockford's base 32, so that ids
+//! sort by time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Longest id taken from a caller.
+const MAX_LENGTH: usize = 128;
+
+/// A new id.
+pub fn generate() -> HeaderValue {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
+    let mut bits = (millis << 80) | (fastrand::u128(..) >> 48);
+    let mut text = [0; 26];
+    for symbol in text.iter_mut().rev() {
+        *symbol = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// Whether a caller's id is safe to log and to pass on.
+pub fn is_well_formed(id: &HeaderValue) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
+    !id.is_empty() && id.len() <= MAX_LENGTH && id.as_bytes().iter().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_distinct_well_formed_and_sort_by_time() {
+        let first = generate();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let second = generate();
+        assert!(is_well_formed(&first) && is_well_formed(&second));
+        assert_eq!(first.len(), 26);
+        assert!(first.as_bytes() < second.as_bytes());
+    }
+
+    #[test]
+    fn ids_that_could_harm_a_log_are_not_kept() {
+        let long = "a".repeat(129);
+        for bad in ["", "a b", "\"", "x\\", "ü", &long] {
+            assert!(
+                !is_well_formed(&HeaderValue::from_bytes(bad.as_bytes()).unwrap()),
+                "{bad}"
+            );
+        }
+    }
+}

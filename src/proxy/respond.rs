@@ -1,0 +1,168 @@
+//! Answers that the proxy makes itself: the only place that invents a response.
+//!
+//! Path: [`super::stack`] calls it when a request failed. The body is `{"code","message","details"}`. Peers that the
+//! file trusts (loopback, unless it says otherwise) read all of it; strangers get the code, a message without names and
+//! the request id, by which an operator finds the rest in the log.
+
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Response};
+use serde_json::{Map, Value, json};
+
+use super::body::ProxyBody;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::headers::X_REQUEST_ID;
+use crate::telemetry::record::RequestRecord;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The answer to a request that met `error`.
+pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
+    exchange.fail(error);
+    let trusted = exchange
+        .snapshot
+        .forwarding
+        .trusts(exchange.connection.peer.ip());
+    let (body, request_id) =
+        exchange.note(|record| (body(record, error, trusted), record.request_id.clone()));
+    let mut response = Response::new(ProxyBody::full(body.to_string()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(status) = HeaderValue::from_str(&format!(
+        "outrigger; error={}; details=\"{}\"",
+        error_type(error),
+        error.reason()
+    )) {
+        headers.insert(PROXY_STATUS, status);
+    }
+    if let Some(id) = request_id {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
+    let mut details = Map::new();
+    let mut detail = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            details.insert(key.into(), value.into());
+        }
+    };
+    if trusted {
+        detail("side", Some(error.side().as_str().into()));
+        detail("phase", Some(error.phase().into()));
+        detail("listener", Some(record.route.listener.to_string()));
+        detail(
+            "route",
+            record
+                .upstream
+                .as_ref()
+                .map(|_| record.route.route.to_string()),
+        );
+        detail(
+            "upstream",
+            record.upstream.as_ref().map(ToString::to_string),
+        );
+        detail(
+            "endpoint",
+            record
+                .attempts
+                .last()
+                .map(|attempt| attempt.endpoint.to_string()),
+        );
+        detail("last_error", error.cause());
+    }
+    detail(
+        "request_id",
+        record
+            .request_id
+            .as_ref()
+            .and_then(|id| id.to_str().ok())
+            .map(Into::into),
+    );
+    let message = if trusted {
+        message(record, error)
+    } else {
+        error.to_string()
+    };
+    json!({ "code": error.code(), "message": message, "details": details })
+}
+
+/// What happened, with names.
+fn message(record: &RequestRecord, error: &ProxyError) -> String {
+    let upstream = record.upstream.as_deref().unwrap_or_default();
+    let endpoint = record
+        .attempts
+        .last()
+        .map(|attempt| attempt.endpoint.to_string())
+        .unwrap_or_default();
+    match error {
+        ProxyError::NoRoute => format!(
+            "no route of listener `{}` takes {} {}; add one to `routes`, or `forward` to the listener",
+            record.route.listener,
+            record.method,
+            record.uri.path()
+        ),
+        ProxyError::NoEndpoint => format!("upstream `{upstream}` has no endpoint"),
+        ProxyError::Connect(_) => {
+            format!(
+                "no connection to {endpoint} of upstream `{upstream}`: {}",
+                error.cause().unwrap_or_default()
+            )
+        }
+        ProxyError::UpstreamReset(_) => {
+            format!("{endpoint} of upstream `{upstream}` closed the connection before answering")
+        }
+        ProxyError::UpstreamProtocol(_) => {
+            format!(
+                "what {endpoint} of upstream `{upstream}` answered is not valid HTTP: {}",
+                error.cause().unwrap_or_default()
+            )
+        }
+        ProxyError::UpstreamIdle => format!(
+            "{endpoint} of upstream `{upstream}` sent nothing for the time of `upstreams.{upstream}.timeouts.idle`"
+        ),
+        ProxyError::RequestTimeout => {
+            format!(
+                "the answer of upstream `{upstream}` was not complete within the `timeout` of route `{}`",
+                record.route.route
+            )
+        }
+        ProxyError::BadRequest(_)
+        | ProxyError::ConnectMethod
+        | ProxyError::UnaskedUpgrade
+        | ProxyError::UpstreamBody(_)
+        | ProxyError::ClientIdle
+        | ProxyError::ClientBody
+        | ProxyError::ClientGone
+        | ProxyError::Panic => error.to_string(),
+    }
+}
+
+/// The error type of RFC 9209 §2.3 that comes closest.
+fn error_type(error: &ProxyError) -> &'static str {
+    use crate::upstream::connect::ConnectError;
+    match error {
+        ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
+        ProxyError::ClientBody | ProxyError::ClientGone | ProxyError::ClientIdle => {
+            "http_request_error"
+        }
+        ProxyError::NoRoute => "destination_not_found",
+        ProxyError::NoEndpoint => "destination_unavailable",
+        ProxyError::Connect(ConnectError::Timeout(_)) => "connection_timeout",
+        ProxyError::Connect(ConnectError::Io(io))
+            if io.kind() == std::io::ErrorKind::ConnectionRefused =>
+        {
+            "connection_refused"
+        }
+        ProxyError::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
+            "destination_ip_unroutable"
+        }
+        ProxyError::UpstreamReset(_) => "connection_terminated",
+        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
+        ProxyError::UpstreamBody(_) => "http_response_incomplete",
+        ProxyError::UpstreamIdle | ProxyError::RequestTimeout => "http_response_timeout",
+        ProxyError::Panic => "proxy_internal_error",
+    }
+}

@@ -1,0 +1,190 @@
+//! The short tower stack that every request goes through.
+//!
+//! Path: [`super::service`] → [`RecordLayer`] (opens the exchange, lets the answer's body hold it) → [`RespondLayer`]
+//! (errors become answers, panics too) → [`super::forward`]. The same for every request; what differs by route is
+//! decided inside. The layers hold no state, so a clone costs nothing and nothing is boxed.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service, ServiceBuilder, service_fn};
+
+use super::body::ProxyBody;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::{ConnInfo, Engine, forward, respond};
+use crate::snapshot::Snapshot;
+
+/// A request as the connection hands it over.
+#[derive(Debug)]
+pub struct Arrival<B = Incoming> {
+    /// The request.
+    pub request: Request<B>,
+    /// The worker's means.
+    pub engine: Arc<Engine>,
+    /// The connection it came on.
+    pub connection: Arc<ConnInfo>,
+    /// The configuration in force when its head had arrived.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// A request and its exchange.
+pub type Opened<B = Incoming> = (Arc<Exchange>, Request<B>);
+
+/// The whole stack.
+pub fn stack()
+-> impl Service<Arrival, Response = Response<ProxyBody>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ 'static {
+    around(service_fn(|(exchange, request): Opened| {
+        forward::forward(exchange, request)
+    }))
+}
+
+/// The stack around another innermost service.
+pub fn around<S>(inner: S) -> Record<Respond<S>> {
+    ServiceBuilder::new()
+        .layer(RecordLayer)
+        .layer(RespondLayer)
+        .service(inner)
+}
+
+/// Opens the exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordLayer;
+
+/// See [`RecordLayer`].
+#[derive(Debug, Clone, Copy)]
+pub struct Record<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for RecordLayer {
+    type Service = Record<S>;
+
+    fn layer(&self, inner: S) -> Record<S> {
+        Record { inner }
+    }
+}
+
+impl<S, B> Service<Arrival<B>> for Record<S>
+where
+    S: Service<Opened<B>, Response = Response<ProxyBody>, Error = Infallible>,
+{
+    type Response = Response<ProxyBody>;
+    type Error = Infallible;
+    type Future = Recorded<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, arrival: Arrival<B>) -> Recorded<S::Future> {
+        let Arrival {
+            request,
+            engine,
+            connection,
+            snapshot,
+        } = arrival;
+        let head = (request.method().clone(), request.uri().clone());
+        let exchange = Exchange::open(&engine, &connection, snapshot, head);
+        Recorded {
+            inner: self.inner.call((Arc::clone(&exchange), request)),
+            exchange: Some(exchange),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer under way.
+    pub struct Recorded<F> {
+        #[pin]
+        inner: F,
+        exchange: Option<Arc<Exchange>>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Recorded<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.inner.poll(cx));
+        if let Some(exchange) = this.exchange.take() {
+            exchange.note(|record| record.status = Some(response.status()));
+            response.body_mut().hold(exchange);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Turns errors and panics into answers.
+#[derive(Debug, Clone, Copy)]
+pub struct RespondLayer;
+
+/// See [`RespondLayer`].
+#[derive(Debug, Clone, Copy)]
+pub struct Respond<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for RespondLayer {
+    type Service = Respond<S>;
+
+    fn layer(&self, inner: S) -> Respond<S> {
+        Respond { inner }
+    }
+}
+
+impl<S, B> Service<Opened<B>> for Respond<S>
+where
+    S: Service<Opened<B>, Response = Response<ProxyBody>, Error = ProxyError>,
+{
+    type Response = Response<ProxyBody>;
+    type Error = Infallible;
+    type Future = Responded<S::Future>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Nothing inside waits for readiness: load is refused as an error, which is an answer.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (exchange, request): Opened<B>) -> Responded<S::Future> {
+        Responded {
+            inner: self.inner.call((Arc::clone(&exchange), request)),
+            exchange,
+        }
+    }
+}
+
+pin_project! {
+    /// The answer under way.
+    pub struct Responded<F> {
+        #[pin]
+        inner: F,
+        exchange: Arc<Exchange>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<ProxyBody>, ProxyError>>> Future for Responded<F> {
+    type Output = Result<Response<ProxyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // The future is not polled again after a panic, so nothing half-changed is ever seen.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| this.inner.poll(cx))) {
+            Ok(outcome) => ready!(outcome),
+            Err(_) => Err(ProxyError::Panic),
+        };
+        Poll::Ready(Ok(
+            outcome.unwrap_or_else(|error| respond::respond(this.exchange, &error))
+        ))
+    }
+}

@@ -1,0 +1,107 @@
+//! What the proxy runs on: the compiled configuration, immutable, replaced as a whole.
+//!
+//! Path: `app` compiles a [`Snapshot`] from the configuration and publishes it in the [`Store`]; each request takes
+//! the one in force and sees no other. The only module that knows both what the user wrote and what serves requests.
+
+pub mod check;
+pub mod compile;
+pub mod diff;
+pub mod forwarding;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::model::{Config, Direction, HeaderCase, ListenerLimits, ListenerTimeouts};
+use crate::route::Route;
+use crate::route::table::Table;
+use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::route::RouteTelemetry;
+use crate::upstream::Upstream;
+use forwarding::Forwarding;
+
+/// The configuration in force.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// 1 at start, one more with each reload that is applied.
+    pub version: u64,
+    /// Short hash of the file's text.
+    pub hash: Arc<str>,
+    /// What it was compiled from.
+    pub config: Config,
+    /// The listeners, in the file's order.
+    pub listeners: Vec<Arc<Listener>>,
+    /// The upstreams, in the file's order.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// What the app is told about the client.
+    pub forwarding: Forwarding,
+    /// Whether access lines are written.
+    pub access_log: bool,
+}
+
+/// Identifies a listener across reloads: the same name keeps its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u32);
+
+/// A bound address and its routes.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its number.
+    pub id: ListenerId,
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// The way its traffic flows.
+    pub direction: Direction,
+    /// Time limits of its connections.
+    pub timeouts: ListenerTimeouts,
+    /// Size limits of its connections.
+    pub limits: ListenerLimits,
+    /// Which route takes a request.
+    pub routes: Table<Arc<Route>>,
+    /// Stands for the route when there is none.
+    pub no_route: Arc<RouteTelemetry>,
+    /// Handles of its metrics.
+    pub metrics: ListenerMetrics,
+}
+
+impl Snapshot {
+    /// Whether HTTP/1 header names keep their case.
+    pub fn preserves_header_case(&self) -> bool {
+        self.config.header_case == HeaderCase::Preserve
+    }
+
+    /// The listener of this number, unless it was removed.
+    pub fn listener(&self, id: ListenerId) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.id == id)
+    }
+}
+
+/// Where the snapshot in force is found.
+#[derive(Debug)]
+pub struct Store {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Store {
+    /// Starts with `first`.
+    pub fn new(first: Snapshot) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(first),
+        }
+    }
+
+    /// The snapshot in force.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Puts `next` in force.
+    pub fn publish(&self, next: Arc<Snapshot>) {
+        self.current.store(next);
+    }
+
+    /// The swap itself, for readers that keep a cache of their own.
+    pub fn swap(&self) -> &ArcSwap<Snapshot> {
+        &self.current
+    }
+}

@@ -1,0 +1,11 @@
+//! What the proxy tells: metrics, the record of each request, the access log.
+//!
+//! Path: a leaf that `upstream` and everything to its left may use. The request path fills a
+//! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
+
+pub mod access_log;
+pub mod metrics;
+pub mod record;
+pub mod route;
+pub mod time;
+pub mod writer;

@@ -1,0 +1,96 @@
+//! What is known about one request: filled while it advances, written once when it is over.
+//!
+//! Path: `proxy::exchange` owns it; every decision lands here as a value. Metrics and the access line are views of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use super::route::RouteTelemetry;
+
+/// One request, from its head to the end of its answer.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// The client as far as trusted peers tell.
+    pub client: IpAddr,
+    /// The request's method.
+    pub method: Method,
+    /// The request's target; only its path is ever shown.
+    pub uri: Uri,
+    /// `X-Request-Id`, once it is known.
+    pub request_id: Option<HeaderValue>,
+    /// The route that took the request, or the listener's stand-in for none.
+    pub route: Arc<RouteTelemetry>,
+    /// The upstream that the route leads to.
+    pub upstream: Option<Arc<str>>,
+    /// Every try at an endpoint, in order.
+    pub attempts: Attempts,
+    /// The status that was sent, unless the client had gone before.
+    pub status: Option<StatusCode>,
+    /// Why the proxy answered itself or cut the exchange; a code of the closed list.
+    pub reason: Option<&'static str>,
+    /// What the system said below the reason.
+    pub cause: Option<String>,
+    /// Bytes of the request's body taken from the client.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body given to the client.
+    pub bytes_out: u64,
+    /// Head's arrival → answer's head from the upstream.
+    pub first_byte: Option<Duration>,
+    /// Head's arrival → end of the exchange.
+    pub duration: Duration,
+    /// Hash of the configuration that served it.
+    pub config: Arc<str>,
+}
+
+/// One try at one endpoint.
+#[derive(Debug, Clone)]
+pub struct AttemptRecord {
+    /// The endpoint's address.
+    pub endpoint: Arc<str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Time until it ended or the answer's head arrived.
+    pub elapsed: Duration,
+    /// Time to open the connection; `None` when a pooled one served.
+    pub connect: Option<Duration>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an answer.
+    Status(StatusCode),
+    /// Without; a code of the closed list of reasons.
+    Failed(&'static str),
+}
+
+/// The attempts of a request. Nearly always there is one, so the first needs no allocation.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    first: Option<AttemptRecord>,
+    more: Vec<AttemptRecord>,
+}
+
+impl Attempts {
+    /// Adds the next one.
+    pub fn push(&mut self, attempt: AttemptRecord) {
+        if self.first.is_none() {
+            self.first = Some(attempt);
+        } else {
+            self.more.push(attempt);
+        }
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &AttemptRecord> {
+        self.first.iter().chain(&self.more)
+    }
+
+    /// The latest one.
+    pub fn last(&self) -> Option<&AttemptRecord> {
+        self.more.last().or(self.first.as_ref())
+    }
+}

@@ -1,0 +1,146 @@
+//! The metric handles of one route on one listener.
+//!
+//! Path: resolved by `snapshot`, held by the request record. The series of a method and status is resolved when it
+//! first occurs and then found by a short scan, because most routes see a handful of the thousands that are possible.
+
+use std::sync::{Arc, OnceLock};
+
+use http::{Method, StatusCode};
+use prometheus::IntGauge;
+
+use super::metrics::{Metrics, RequestSeries};
+
+/// Pairs of method and status kept for quick look-up; further ones are looked up by name.
+const QUICK: usize = 12;
+
+/// The name of the route of requests that no route took. Route names cannot hold parentheses.
+pub const NO_ROUTE: &str = "(none)";
+
+/// A route's labels and handles.
+#[derive(Debug)]
+pub struct RouteTelemetry {
+    /// `inbound` or `outbound`.
+    pub direction: &'static str,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// Requests under way.
+    pub active: IntGauge,
+    metrics: Arc<Metrics>,
+    series: [OnceLock<(u32, RequestSeries)>; QUICK],
+}
+
+impl RouteTelemetry {
+    /// Resolves the handles.
+    pub fn new(
+        metrics: &Arc<Metrics>,
+        direction: &'static str,
+        listener: Arc<str>,
+        route: Arc<str>,
+    ) -> Self {
+        Self {
+            active: metrics.active.with_label_values(&[direction, &*route]),
+            direction,
+            listener,
+            route,
+            metrics: Arc::clone(metrics),
+            series: Default::default(),
+        }
+    }
+
+    /// Counts a finished request.
+    pub fn finished(&self, method: &Method, status: StatusCode, seconds: f64) {
+        let (index, label) = method_label(method);
+        let key = u32::from(status.as_u16()) | u32::from(index) << 16;
+        for slot in &self.series {
+            let (slot_key, series) = slot.get_or_init(|| (key, self.resolve(label, status)));
+            if *slot_key == key {
+                series.total.inc();
+                series.duration.observe(seconds);
+                return;
+            }
+        }
+        let series = self.resolve(label, status);
+        series.total.inc();
+        series.duration.observe(seconds);
+    }
+
+    /// Counts a request that the proxy answered itself or had to cut.
+    pub fn failed(&self, reason: &str) {
+        self.metrics.error(self.direction, &self.route, reason);
+    }
+
+    fn resolve(&self, method: &str, status: StatusCode) -> RequestSeries {
+        let labels = [self.direction, &*self.route, method, status.as_str()];
+        RequestSeries {
+            total: self.metrics.requests.with_label_values(&labels),
+            duration: self.metrics.duration.with_label_values(&labels),
+        }
+    }
+}
+
+/// The closed set of values of the label `method`, with a number for each.
+fn method_label(method: &Method) -> (u8, &'static str) {
+    match *method {
+        Method::GET => (0, "GET"),
+        Method::POST => (1, "POST"),
+        Method::PUT => (2, "PUT"),
+        Method::DELETE => (3, "DELETE"),
+        Method::HEAD => (4, "HEAD"),
+        Method::OPTIONS => (5, "OPTIONS"),
+        Method::PATCH => (6, "PATCH"),
+        Method::CONNECT => (7, "CONNECT"),
+        Method::TRACE => (8, "TRACE"),
+        _ => (9, "other"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telemetry() -> (Arc<Metrics>, RouteTelemetry) {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let route = RouteTelemetry::new(&metrics, "inbound", "inbound".into(), "pay".into());
+        (metrics, route)
+    }
+
+    fn exposition(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.encode().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_pair_of_method_and_status_has_its_own_series_even_past_the_quick_ones() {
+        let (metrics, route) = telemetry();
+        for code in 400..430 {
+            route.finished(&Method::GET, StatusCode::from_u16(code).unwrap(), 0.001);
+            route.finished(&Method::POST, StatusCode::from_u16(code).unwrap(), 0.001);
+        }
+        route.finished(&Method::GET, StatusCode::from_u16(429).unwrap(), 0.001);
+        let text = exposition(&metrics);
+        let line = |method, code, n| {
+            format!(
+                r#"http_requests_total{{code="{code}",direction="inbound",method="{method}",route="pay"}} {n}"#
+            )
+        };
+        assert!(text.contains(&line("GET", 400, 1)), "{text}");
+        assert!(text.contains(&line("POST", 429, 1)), "{text}");
+        assert!(text.contains(&line("GET", 429, 2)), "{text}");
+    }
+
+    #[test]
+    fn a_method_that_nobody_knows_becomes_other() {
+        let (metrics, route) = telemetry();
+        for method in ["BREW", "X-1", "PROPFIND"] {
+            route.finished(
+                &Method::from_bytes(method.as_bytes()).unwrap(),
+                StatusCode::OK,
+                0.001,
+            );
+        }
+        let text = exposition(&metrics);
+        assert!(text.contains(r#"method="other",route="pay"} 3"#), "{text}");
+        assert!(!text.contains("BREW"));
+    }
+}

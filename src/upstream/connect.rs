@@ -1,0 +1,69 @@
+//! Opens a connection to an endpoint.
+//!
+//! Path: `proxy::attempt` calls it when the pool has none to give.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::pool::PoolSettings;
+
+/// Read buffer of an upstream connection, at most: a chunk this large keeps a long answer's cost per byte low, and
+/// bounds what a connection holds.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nothing answered in time.
+    #[error("no connection within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The system says why.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The connection broke before it was ready.
+    #[error("{0}")]
+    Handshake(#[from] hyper::Error),
+}
+
+/// Connects to `endpoint` within `limit`.
+///
+/// # Errors
+///
+/// See [`ConnectError`].
+pub async fn connect(
+    endpoint: &Endpoint,
+    limit: Duration,
+    settings: &PoolSettings,
+) -> Result<Box<Connection>, ConnectError> {
+    let connected = open(endpoint, limit, settings).await;
+    match &connected {
+        Ok(_) => endpoint.metrics.connects.inc(),
+        Err(_) => endpoint.metrics.connect_failures.inc(),
+    }
+    connected
+}
+
+async fn open(
+    endpoint: &Endpoint,
+    limit: Duration,
+    settings: &PoolSettings,
+) -> Result<Box<Connection>, ConnectError> {
+    let stream = timeout(limit, TcpStream::connect(endpoint.address))
+        .await
+        .map_err(|_| ConnectError::Timeout(limit))??;
+    stream.set_nodelay(true)?;
+    let mut builder = http1::Builder::new();
+    builder
+        .max_buf_size(MAX_BUFFER)
+        .preserve_header_case(settings.preserve_header_case);
+    let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+    Ok(Box::new(Connection::new(sender, driver)))
+}

@@ -1,0 +1,223 @@
+//! One HTTP/1.1 connection to an endpoint.
+//!
+//! Path: [`super::connect`] opens it → `proxy::attempt` sends on it → the answer's body returns it to [`super::pool`].
+//!
+//! hyper splits a connection into a handle and a driver and expects the driver to be spawned. Here the exchange that
+//! uses the connection polls the driver itself: no second task, no wake-up between the two, and an answer's head and
+//! first bytes are there in the same poll, so that they leave in one write. An idle connection is not polled; whether
+//! its peer has closed it is found when it is next taken, or when the pool is swept.
+//!
+//! What the driver hands over arrives during our own poll of it, so the handle's futures are polled with a waker that
+//! does nothing.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::header::HeaderMap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::request_body::RequestBody;
+
+/// The transport below an upstream connection.
+pub type Transport = TokioIo<TcpStream>;
+
+/// One connection; serves one request at a time.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: Driver,
+    opened: Instant,
+    idle_since: Instant,
+    /// What the peer announced with `Keep-Alive: timeout`, already shortened.
+    peer_idle_timeout: Option<Duration>,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Driver {
+    Running(http1::Connection<Transport, RequestBody>),
+    Ended,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub enum SendFailure {
+    /// Not a byte of it was written, so it can be sent again whatever it is.
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// It may have reached the app.
+    Broken(hyper::Error),
+}
+
+impl Connection {
+    /// Wraps what hyper made of a fresh transport.
+    pub fn new(
+        sender: SendRequest<RequestBody>,
+        driver: http1::Connection<Transport, RequestBody>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            sender,
+            driver: Driver::Running(driver),
+            opened: now,
+            idle_since: now,
+            peer_idle_timeout: None,
+            reused: false,
+        }
+    }
+
+    /// Whether it has served a request before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// When it was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Since when it idles; meaningful in a pool only.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    /// How long the peer keeps it idle, less a margin, if it said so.
+    pub fn peer_idle_timeout(&self) -> Option<Duration> {
+        self.peer_idle_timeout
+    }
+
+    /// Sends `request` and waits for the head of its answer.
+    ///
+    /// Cancel-safe in the sense that dropping the future leaves the connection unusable: drop it, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendFailure`].
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendFailure> {
+        let Self { sender, driver, .. } = self;
+        let mut answer = pin!(sender.try_send_request(request));
+        let outcome = poll_fn(|cx| {
+            driver.poll(cx);
+            answer.as_mut().poll(&mut quiet())
+        })
+        .await;
+        outcome.map_err(|mut error| match error.take_message() {
+            Some(request) => SendFailure::Unsent(Box::new(request), error.into_error()),
+            None => SendFailure::Broken(error.into_error()),
+        })
+    }
+
+    /// Moves bytes. To be called whenever the exchange that owns the connection is polled.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        self.driver.poll(cx);
+    }
+
+    /// Whether nothing more will come.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.driver, Driver::Ended)
+    }
+
+    /// Whether the connection can take a request now. `false` is final.
+    pub async fn is_usable(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.check(cx))).await
+    }
+
+    /// [`Self::is_usable`] for a connection at rest, outside any task.
+    pub fn is_usable_at_rest(&mut self) -> bool {
+        self.check(&mut quiet())
+    }
+
+    /// Notes the end of an exchange at `now`; whether the connection can serve another.
+    pub fn rest(&mut self, now: Instant) -> bool {
+        self.reused = true;
+        self.idle_since = now;
+        // The driver is usually at rest already: it read the end of the body in the poll that handed it over.
+        (self.sender.is_ready() && !self.has_ended()) || self.is_usable_at_rest()
+    }
+
+    /// Learns from the answer's `Keep-Alive` header (RFC 2068 §19.7.1.1) how long the peer will wait.
+    pub fn learn_keep_alive(&mut self, headers: &HeaderMap) {
+        let announced = headers
+            .get("keep-alive")
+            .and_then(|value| announced_timeout(value.to_str().ok()?));
+        if let Some(timeout) = announced {
+            // Its clock starts before ours, and our request needs time to arrive: stay a second below, or half of it.
+            self.peer_idle_timeout = Some(
+                timeout
+                    .saturating_sub(Duration::from_secs(1))
+                    .max(timeout / 2),
+            );
+        }
+    }
+
+    /// Gives the driver away to whoever completes an upgrade.
+    pub fn into_driver(self) -> Option<http1::Connection<Transport, RequestBody>> {
+        match self.driver {
+            Driver::Running(driver) => Some(driver),
+            Driver::Ended => None,
+        }
+    }
+
+    fn check(&mut self, cx: &mut Context<'_>) -> bool {
+        self.driver.poll(cx);
+        !self.has_ended() && self.sender.is_ready()
+    }
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Running(driver) = self
+            && Pin::new(driver).poll(cx).is_ready()
+        {
+            // An error reaches the exchange through the answer or its body.
+            *self = Self::Ended;
+        }
+    }
+}
+
+fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// Polls a body whose frames come from a driver that was just polled.
+pub fn poll_quietly<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    poll(&mut quiet())
+}
+
+/// `timeout=5, max=100` → 5 s.
+fn announced_timeout(value: &str) -> Option<Duration> {
+    value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        let seconds = name
+            .trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| seconds.trim().parse::<u32>())?;
+        seconds
+            .ok()
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announced_timeout_is_found_among_other_parameters() {
+        let seconds = |value| announced_timeout(value).map(|timeout| timeout.as_secs());
+        assert_eq!(seconds("timeout=5"), Some(5));
+        assert_eq!(seconds("max=100, Timeout = 75"), Some(75));
+        assert_eq!(seconds("max=100"), None);
+        assert_eq!(seconds("timeout=soon"), None);
+        assert_eq!(seconds(""), None);
+    }
+}
