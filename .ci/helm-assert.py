@@ -90,9 +90,9 @@ def check_sidecar(pod, probes_port):
 
 
 def check_probes(sidecar, port):
-    expect("ports of the sidecar", sidecar["ports"], [{"name": "probes", "containerPort": port}])
+    expect("ports of the sidecar", sidecar.get("ports"), [{"name": "probes", "containerPort": port}])
     for probe, path in (("startupProbe", "/ready"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")):
-        expect(probe, sidecar[probe]["httpGet"], {"path": path, "port": "probes"})
+        expect(probe, sidecar.get(probe, {}).get("httpGet"), {"path": path, "port": "probes"})
     expect("preStop of the sidecar", sidecar.get("lifecycle"), None)
 
 
