@@ -16,7 +16,7 @@ KUBERNETES_VALIDATE_VERSION=1.37.0
 ENVOY_VERSION=1.40.0
 MUSL_TARGET=x86_64-unknown-linux-musl
 
-peers=${OUTRIGGER_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/outrigger-peers}
+peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
 
 apt_is_fresh=no
 
