@@ -1,1 +1,14 @@
-//! Integration tests over real sockets.
+//! Integration tests over real sockets: one file per behaviour, YAML in, bytes out.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test binary has no users, its helpers are read where they are called, and a panic is how it fails"
+)]
+
+mod support;
+
+mod forwarding;

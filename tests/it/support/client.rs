@@ -24,12 +24,19 @@ pub struct Answer {
 impl Answer {
     /// The number in the status line.
     pub fn status(&self) -> u16 {
-        self.status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
+        self.status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status line")
     }
 
     /// The first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let field = self.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        let field = self
+            .headers
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name));
         field.map(|(_, value)| value.as_str())
     }
 
@@ -40,7 +47,8 @@ impl Answer {
 
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -50,11 +58,16 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self {
+            reader: BufReader::new(stream),
+        }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.reader.get_mut().write_all(bytes.as_ref()).expect("the proxy reads");
+        self.reader
+            .get_mut()
+            .write_all(bytes.as_ref())
+            .expect("the proxy reads");
     }
 
     /// Like [`Self::send`], for connections that the other side may have closed.
@@ -70,7 +83,10 @@ impl Client {
 
     /// Sends a request with a body and reads its answer.
     pub fn post(&mut self, path: &str, body: &[u8]) -> Answer {
-        self.send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", body.len()));
+        self.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        ));
         self.send(body);
         self.read()
     }
@@ -93,16 +109,25 @@ impl Client {
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Ok(Answer { status_line, headers, body: Vec::new() });
+                return Ok(Answer {
+                    status_line,
+                    headers,
+                    body: Vec::new(),
+                });
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other(format!("no header: {line}")))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| io::Error::other(format!("no header: {line}")))?;
             headers.push((name.to_string(), value.trim().to_string()));
         }
     }
 
     fn read_body(&mut self, head: &Answer) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        if head.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if head
+            .header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             while let Some(chunk) = self.chunk()? {
                 body.extend_from_slice(&chunk);
             }
@@ -118,7 +143,8 @@ impl Client {
     /// One chunk of a chunked body; `None` at its end.
     pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let size = self.line()?;
-        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16).map_err(io::Error::other)?;
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+            .map_err(io::Error::other)?;
         let mut chunk = vec![0; size];
         self.reader.read_exact(&mut chunk)?;
         let end = self.line()?;

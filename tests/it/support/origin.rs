@@ -30,12 +30,19 @@ impl Request {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let field = self.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        let field = self
+            .headers
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name));
         field.map(|(_, value)| value.as_str())
     }
 
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 }
 
@@ -53,7 +60,11 @@ impl Peer {
     /// Sends a complete answer.
     pub fn answer(&mut self, status: &str, body: impl AsRef<[u8]>) -> bool {
         let body = body.as_ref();
-        let mut bytes = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut bytes = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
         bytes.extend_from_slice(body);
         self.send(bytes)
     }
@@ -144,7 +155,10 @@ impl Origin {
     }
 
     /// Starts one on `listener`.
-    pub fn on(listener: TcpListener, handler: impl Fn(&Request, &mut Peer) -> Then + Send + Sync + 'static) -> Self {
+    pub fn on(
+        listener: TcpListener,
+        handler: impl Fn(&Request, &mut Peer) -> Then + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
@@ -156,7 +170,11 @@ impl Origin {
         });
         let own = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &own));
-        Self { address, shared, acceptor: Some(acceptor) }
+        Self {
+            address,
+            shared,
+            acceptor: Some(acceptor),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -189,7 +207,10 @@ impl Drop for Origin {
             drop(acceptor.join());
         }
         let panics = self.shared.panics.load(Ordering::SeqCst);
-        assert!(panics == 0 || std::thread::panicking(), "{panics} handlers of the origin panicked");
+        assert!(
+            panics == 0 || std::thread::panicking(),
+            "{panics} handlers of the origin panicked"
+        );
     }
 }
 
@@ -199,10 +220,16 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let connection = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
-        shared.open.lock().unwrap().push(stream.try_clone().unwrap());
+        shared
+            .open
+            .lock()
+            .unwrap()
+            .push(stream.try_clone().unwrap());
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(stream, connection, &shared)));
+            let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                serve(stream, connection, &shared)
+            }));
             if served.is_err() && !shared.stop.load(Ordering::SeqCst) {
                 shared.panics.fetch_add(1, Ordering::SeqCst);
             }
@@ -212,9 +239,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
     stream.set_nodelay(true).unwrap();
-    let mut peer = Peer { reader: BufReader::new(stream) };
+    let mut peer = Peer {
+        reader: BufReader::new(stream),
+    };
     for number in 1.. {
-        let Ok(mut request) = read_head(&mut peer.reader) else { break };
+        let Ok(mut request) = read_head(&mut peer.reader) else {
+            break;
+        };
         (request.connection, request.number) = (connection, number);
         shared.requests.lock().unwrap().push(request.clone());
         if (shared.handler)(&request, &mut peer) == Then::Close {
@@ -222,7 +253,11 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
         }
     }
     let own = peer.reader.get_ref().peer_addr().ok();
-    shared.open.lock().unwrap().retain(|open| open.peer_addr().ok() != own);
+    shared
+        .open
+        .lock()
+        .unwrap()
+        .retain(|open| open.peer_addr().ok() != own);
 }
 
 fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
@@ -239,6 +274,13 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
         lines.push(line);
     }
     let headers = lines.iter().skip(1).filter_map(|line| line.split_once(':'));
-    let headers = headers.map(|(name, value)| (name.to_string(), value.trim().to_string())).collect();
-    Ok(Request { line: lines.first().cloned().unwrap_or_default(), headers, connection: 0, number: 0 })
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), value.trim().to_string()))
+        .collect();
+    Ok(Request {
+        line: lines.first().cloned().unwrap_or_default(),
+        headers,
+        connection: 0,
+        number: 0,
+    })
 }

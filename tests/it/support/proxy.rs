@@ -26,7 +26,10 @@ impl Proxy {
         let path = directory.path().join("outrigger.yaml");
         std::fs::write(&path, complete(yaml, directory.path())).unwrap();
         let app = App::start(&path).map_err(|error| error.to_string())?;
-        Ok(Self { app: Some(app), directory })
+        Ok(Self {
+            app: Some(app),
+            directory,
+        })
     }
 
     /// In front of one app.
@@ -44,7 +47,9 @@ impl Proxy {
     }
 
     pub fn listener(&self, name: &str) -> SocketAddr {
-        self.app().listener_address(name).unwrap_or_else(|| panic!("no listener {name}"))
+        self.app()
+            .listener_address(name)
+            .unwrap_or_else(|| panic!("no listener {name}"))
     }
 
     pub fn client(&self) -> Client {
@@ -79,21 +84,31 @@ impl Proxy {
     /// The value of a series, by its name and labels as printed.
     pub fn metric(&self, series: &str) -> f64 {
         let text = self.probe("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// The access lines written so far.
     pub fn access_log(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        let text =
+            std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
     }
 
     /// Waits for the access line of `path`.
     pub fn access_line(&self, path: &str) -> serde_json::Value {
         let mut found = None;
         super::eventually(&format!("an access line for {path}"), || {
-            found = self.access_log().into_iter().find(|line| line["path"] == path);
+            found = self
+                .access_log()
+                .into_iter()
+                .find(|line| line["path"] == path);
             found.is_some()
         });
         found.unwrap()
@@ -123,9 +138,15 @@ pub fn minimal(origin: SocketAddr) -> String {
 fn complete(yaml: &str, directory: &Path) -> String {
     let mut text = yaml.replace("{dir}", &directory.display().to_string());
     for (key, line) in [
-        ("admin:", "admin: { probes: 127.0.0.1:0, control: 127.0.0.1:0 }".to_string()),
+        (
+            "admin:",
+            "admin: { probes: 127.0.0.1:0, control: 127.0.0.1:0 }".to_string(),
+        ),
         ("workers:", "workers: 1".to_string()),
-        ("access_log:", format!("access_log: {{ file: {}/access.log }}", directory.display())),
+        (
+            "access_log:",
+            format!("access_log: {{ file: {}/access.log }}", directory.display()),
+        ),
     ] {
         if !text.lines().any(|present| present.starts_with(key)) {
             text.push_str(&line);
