@@ -60,18 +60,26 @@ pub enum Refusal {
     /// It could not be read at all.
     Unreadable(String),
     /// It has mistakes.
-    Mistaken(Source, Diagnostics),
+    Mistaken(Box<(Source, Diagnostics)>),
 }
 
 impl Refusal {
+    /// `diagnostics` are about `source`.
+    pub fn mistaken(source: Source, diagnostics: Diagnostics) -> Self {
+        Self::Mistaken(Box::new((source, diagnostics)))
+    }
+
     /// A line for each mistake, without the file's text.
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Unreadable(message) => vec![message.clone()],
-            Self::Mistaken(source, diagnostics) => diagnostics
-                .iter()
-                .map(|diagnostic| render::one_line(source, diagnostic))
-                .collect(),
+            Self::Mistaken(mistaken) => {
+                let (source, diagnostics) = &**mistaken;
+                let lines = diagnostics.iter();
+                lines
+                    .map(|diagnostic| render::one_line(source, diagnostic))
+                    .collect()
+            }
         }
     }
 }
@@ -87,7 +95,7 @@ pub fn load(path: &Path) -> Result<Loaded, Refusal> {
     check::check(&config, &mut diagnostics);
     diagnostics.sort();
     if diagnostics.has_errors() {
-        return Err(Refusal::Mistaken(source, diagnostics));
+        return Err(Refusal::mistaken(source, diagnostics));
     }
     Ok(Loaded {
         source,
@@ -145,9 +153,9 @@ impl Shared {
             &self.environment,
         ));
         match self.bind(&next, Some(&previous)) {
-            Ok(bound) => self.publish(next, bound, changes),
+            Ok(bound) => self.publish(&next, bound, changes),
             Err(mistakes) => Outcome::Refused {
-                mistakes: Refusal::Mistaken(loaded.source, mistakes).lines(),
+                mistakes: Refusal::mistaken(loaded.source, mistakes).lines(),
             },
         }
     }
@@ -166,9 +174,9 @@ impl Shared {
         Ok(Bound { plan, output })
     }
 
-    fn publish(&self, next: Arc<Snapshot>, bound: Bound, changes: Vec<String>) -> Outcome {
-        self.store.publish(Arc::clone(&next));
-        self.settle(&next, bound);
+    fn publish(&self, next: &Arc<Snapshot>, bound: Bound, changes: Vec<String>) -> Outcome {
+        self.store.publish(Arc::clone(next));
+        self.settle(next, bound);
         Outcome::Applied {
             version: next.version,
             hash: Arc::clone(&next.hash),

@@ -70,7 +70,7 @@ impl App {
                 Ok(bound) => shared.settle(&snapshot, bound),
                 Err(mistakes) => {
                     shared.workers.iter().for_each(|worker| worker.stop());
-                    return Err(StartError::Config(explain(&Refusal::Mistaken(
+                    return Err(StartError::Config(explain(&Refusal::mistaken(
                         loaded.source,
                         mistakes,
                     ))));
@@ -229,7 +229,8 @@ async fn pass_on(mut requests: mpsc::Receiver<ReloadRequest>, triggers: mpsc::Se
 fn explain(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Unreadable(message) => format!("error: {message}"),
-        Refusal::Mistaken(source, diagnostics) => {
+        Refusal::Mistaken(mistaken) => {
+            let (source, diagnostics) = &**mistaken;
             let text = render::human(source, diagnostics, render::Colour::Never);
             format!(
                 "{}\n\n{}; nothing was started",

@@ -81,21 +81,48 @@ impl Side {
 }
 
 /// Everything that follows from the variant alone.
+#[derive(Debug, Clone, Copy)]
 struct Facts {
-    code: &'static str,
     reason: &'static str,
     status: StatusCode,
     side: Side,
     phase: &'static str,
 }
 
+const fn downstream(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
+    Facts {
+        reason,
+        status,
+        side: Side::Downstream,
+        phase,
+    }
+}
+
+const fn upstream(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
+    Facts {
+        reason,
+        status,
+        side: Side::Upstream,
+        phase,
+    }
+}
+
+const fn proxy(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
+    Facts {
+        reason,
+        status,
+        side: Side::Proxy,
+        phase,
+    }
+}
+
 impl ProxyError {
-    /// The code in the answer's body: upper case.
-    pub fn code(&self) -> &'static str {
-        self.facts().code
+    /// The code in the answer's body: [`Self::reason`] in upper case.
+    pub fn code(&self) -> String {
+        self.reason().to_ascii_uppercase()
     }
 
-    /// The same code for logs and metrics: lower case.
+    /// The code in logs and metrics: lower case.
     pub fn reason(&self) -> &'static str {
         self.facts().reason
     }
@@ -115,128 +142,29 @@ impl ProxyError {
         self.facts().phase
     }
 
+    #[rustfmt::skip]
     fn facts(&self) -> Facts {
-        use Side::{Downstream, Proxy, Upstream};
-        let facts = |code, reason, status, side, phase| Facts {
-            code,
-            reason,
-            status,
-            side,
-            phase,
-        };
+        use StatusCode as S;
         match self {
-            Self::BadRequest(_) => facts(
-                "BAD_REQUEST",
-                "bad_request",
-                StatusCode::BAD_REQUEST,
-                Downstream,
-                "read_head",
-            ),
-            Self::ConnectMethod => facts(
-                "METHOD_NOT_ALLOWED",
-                "method_not_allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                Downstream,
-                "read_head",
-            ),
-            Self::NoRoute => facts(
-                "NO_ROUTE",
-                "no_route",
-                StatusCode::NOT_FOUND,
-                Proxy,
-                "route",
-            ),
-            Self::NoEndpoint => facts(
-                "NO_ENDPOINT",
-                "no_endpoint",
-                StatusCode::SERVICE_UNAVAILABLE,
-                Upstream,
-                "connect",
-            ),
-            Self::Connect(ConnectError::Timeout(_)) => facts(
-                "CONNECT_TIMEOUT",
-                "connect_timeout",
-                StatusCode::GATEWAY_TIMEOUT,
-                Upstream,
-                "connect",
-            ),
-            Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => facts(
-                "CONNECT_FAILED",
-                "connect_failed",
-                StatusCode::BAD_GATEWAY,
-                Upstream,
-                "connect",
-            ),
-            Self::UpstreamReset(_) => facts(
-                "UPSTREAM_RESET",
-                "upstream_reset",
-                StatusCode::BAD_GATEWAY,
-                Upstream,
-                "wait",
-            ),
-            Self::UpstreamProtocol(_) => facts(
-                "UPSTREAM_PROTOCOL_ERROR",
-                "upstream_protocol_error",
-                StatusCode::BAD_GATEWAY,
-                Upstream,
-                "wait",
-            ),
-            Self::UnaskedUpgrade => facts(
-                "UPSTREAM_PROTOCOL_ERROR",
-                "upstream_protocol_error",
-                StatusCode::BAD_GATEWAY,
-                Upstream,
-                "wait",
-            ),
-            Self::UpstreamBody(_) => facts(
-                "UPSTREAM_BODY_RESET",
-                "upstream_body_reset",
-                StatusCode::BAD_GATEWAY,
-                Upstream,
-                "body",
-            ),
-            Self::UpstreamIdle => facts(
-                "UPSTREAM_IDLE_TIMEOUT",
-                "upstream_idle_timeout",
-                StatusCode::GATEWAY_TIMEOUT,
-                Upstream,
-                "wait",
-            ),
-            Self::RequestTimeout => facts(
-                "REQUEST_TIMEOUT",
-                "request_timeout",
-                StatusCode::GATEWAY_TIMEOUT,
-                Upstream,
-                "wait",
-            ),
-            Self::ClientIdle => facts(
-                "CLIENT_IDLE_TIMEOUT",
-                "client_idle_timeout",
-                StatusCode::REQUEST_TIMEOUT,
-                Downstream,
-                "body",
-            ),
-            Self::ClientBody => facts(
-                "CLIENT_BODY_ABORTED",
-                "client_body_aborted",
-                StatusCode::BAD_REQUEST,
-                Downstream,
-                "body",
-            ),
-            Self::ClientGone => facts(
-                "CLIENT_GONE",
-                "client_gone",
-                StatusCode::BAD_REQUEST,
-                Downstream,
-                "body",
-            ),
-            Self::Panic => facts(
-                "INTERNAL_ERROR",
-                "internal_error",
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Proxy,
-                "policy",
-            ),
+            Self::BadRequest(_) => downstream("bad_request", S::BAD_REQUEST, "read_head"),
+            Self::ConnectMethod => downstream("method_not_allowed", S::METHOD_NOT_ALLOWED, "read_head"),
+            Self::ClientIdle => downstream("client_idle_timeout", S::REQUEST_TIMEOUT, "body"),
+            Self::ClientBody => downstream("client_body_aborted", S::BAD_REQUEST, "body"),
+            Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
+            Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
+            Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
+            Self::NoEndpoint => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
+            Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
+            Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
+                upstream("connect_failed", S::BAD_GATEWAY, "connect")
+            }
+            Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),
+            Self::UpstreamProtocol(_) | Self::UnaskedUpgrade => {
+                upstream("upstream_protocol_error", S::BAD_GATEWAY, "wait")
+            }
+            Self::UpstreamBody(_) => upstream("upstream_body_reset", S::BAD_GATEWAY, "body"),
+            Self::UpstreamIdle => upstream("upstream_idle_timeout", S::GATEWAY_TIMEOUT, "wait"),
+            Self::RequestTimeout => upstream("request_timeout", S::GATEWAY_TIMEOUT, "wait"),
         }
     }
 

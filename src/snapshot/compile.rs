@@ -4,6 +4,7 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ use crate::upstream::Upstream;
 use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::PoolSettings;
+
+/// Upstreams by their names.
+type ByName<'a> = HashMap<&'a str, &'a Arc<Upstream>>;
 
 /// What the process, not the file, decides.
 #[derive(Debug, Clone)]
@@ -59,36 +63,26 @@ fn compile_upstreams(
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Vec<Arc<Upstream>> {
+    let old: HashMap<&str, (&model::Upstream, &Arc<Upstream>)> = previous
+        .iter()
+        .flat_map(|previous| previous.config.upstreams.iter().zip(&previous.upstreams))
+        .map(|(section, upstream)| (section.name.value.as_str(), (section, upstream)))
+        .collect();
     let same_headers =
         previous.is_some_and(|previous| previous.config.header_case == config.header_case);
-    let reuse = |section: &model::Upstream| {
-        let previous = previous.filter(|_| same_headers)?;
-        let index = previous
-            .config
-            .upstreams
-            .iter()
-            .position(|other| other == section)?;
-        previous.upstreams.get(index).map(Arc::clone)
+    let compile = |section: &model::Upstream| match old.get(section.name.value.as_str()) {
+        Some((before, upstream)) if same_headers && *before == section => Arc::clone(upstream),
+        before => {
+            let upstream = before.map(|(_, upstream)| *upstream);
+            Arc::new(compile_upstream(
+                section,
+                config.header_case,
+                upstream,
+                environment,
+            ))
+        }
     };
-    let old = |section: &model::Upstream| {
-        previous?
-            .upstreams
-            .iter()
-            .find(|upstream| *upstream.name == section.name.value)
-    };
-    let sections = config.upstreams.iter();
-    sections
-        .map(|section| {
-            reuse(section).unwrap_or_else(|| {
-                Arc::new(compile_upstream(
-                    section,
-                    config.header_case,
-                    old(section),
-                    environment,
-                ))
-            })
-        })
-        .collect()
+    config.upstreams.iter().map(compile).collect()
 }
 
 fn compile_upstream(
@@ -157,6 +151,10 @@ fn compile_listeners(
         .flat_map(|previous| &previous.listeners)
         .map(|listener| listener.id.0 + 1)
         .max();
+    let upstreams: ByName<'_> = upstreams
+        .iter()
+        .map(|upstream| (&*upstream.name, upstream))
+        .collect();
     let mut compiled = Vec::with_capacity(config.listeners.len());
     for section in &config.listeners {
         let kept = previous.and_then(|previous| {
@@ -177,7 +175,7 @@ fn compile_listeners(
             section,
             id,
             config,
-            upstreams,
+            &upstreams,
             environment,
         )));
     }
@@ -188,71 +186,70 @@ fn compile_listener(
     section: &model::Listener,
     id: ListenerId,
     config: &Config,
-    upstreams: &[Arc<Upstream>],
+    upstreams: &ByName<'_>,
     environment: &Environment,
 ) -> Listener {
     let name: Arc<str> = section.name.value.as_str().into();
     let direction = section.direction;
-    let telemetry = |route: Arc<str>| {
+    let metrics = &environment.metrics;
+    let telemetry = |route: &Arc<str>| {
+        let (listener, route) = (Arc::clone(&name), Arc::clone(route));
         Arc::new(RouteTelemetry::new(
-            &environment.metrics,
+            metrics,
             direction.as_str(),
-            Arc::clone(&name),
+            listener,
             route,
         ))
     };
-    let find = |wanted: &str| {
-        upstreams
-            .iter()
-            .find(|upstream| *upstream.name == *wanted)
-            .map(Arc::clone)
-    };
-    let mut routes = Table::default();
-    for route in config
-        .routes
-        .iter()
-        .filter(|route| takes_part(route, &section.name.value))
-    {
-        let Some(upstream) = find(&route.forward.value) else {
-            continue;
-        };
-        let route_name: Arc<str> = route.name.value.as_str().into();
-        let telemetry = telemetry(Arc::clone(&route_name));
-        let target = Arc::new(Route {
-            name: route_name,
-            upstream,
-            timeout: route.timeout,
-            telemetry,
-        });
-        for matcher in matchers(&route.matches) {
-            routes.insert(matcher, Arc::clone(&target));
-        }
-    }
-    if let Some(upstream) = section
-        .forward
-        .as_ref()
-        .and_then(|forward| find(&forward.value))
-    {
-        let telemetry = telemetry(Arc::clone(&name));
-        let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
-        let target = Arc::new(Route {
-            name: Arc::clone(&name),
-            upstream,
-            timeout,
-            telemetry,
-        });
-        routes.insert(everything(), target);
-    }
     Listener {
         id,
         direction,
         timeouts: section.timeouts,
         limits: section.limits,
-        routes,
-        no_route: telemetry(NO_ROUTE.into()),
-        metrics: environment.metrics.listener(direction.as_str(), &name),
+        routes: compile_routes(section, config, upstreams, &telemetry),
+        no_route: telemetry(&NO_ROUTE.into()),
+        metrics: metrics.listener(direction.as_str(), &name),
         name,
     }
+}
+
+fn compile_routes(
+    listener: &model::Listener,
+    config: &Config,
+    upstreams: &ByName<'_>,
+    telemetry: &impl Fn(&Arc<str>) -> Arc<RouteTelemetry>,
+) -> Table<Arc<Route>> {
+    let target = |name: &str, forward: &model::Located<String>, timeout| {
+        let upstream = Arc::clone(upstreams.get(forward.value.as_str())?);
+        let name: Arc<str> = name.into();
+        Some(Arc::new(Route {
+            telemetry: telemetry(&name),
+            name,
+            upstream,
+            timeout,
+        }))
+    };
+    let mut routes = Table::default();
+    for route in config
+        .routes
+        .iter()
+        .filter(|route| takes_part(route, &listener.name.value))
+    {
+        let Some(target) = target(&route.name.value, &route.forward, route.timeout) else {
+            continue;
+        };
+        for matcher in matchers(&route.matches) {
+            routes.insert(matcher, Arc::clone(&target));
+        }
+    }
+    // Inserted last, so that a route that asks for nothing either comes before it.
+    let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
+    let forward = listener.forward.as_ref();
+    if let Some(target) = forward.and_then(|forward| target(&listener.name.value, forward, timeout))
+    {
+        routes.insert(everything(), target);
+    }
+    routes
 }
 
 fn takes_part(route: &model::Route, listener: &str) -> bool {

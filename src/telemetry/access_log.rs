@@ -116,8 +116,7 @@ fn millis_field(out: &mut Vec<u8>, key: &str, value: Duration) {
     number_field(out, key, micros / 1000);
     let fraction = micros % 1000;
     if fraction > 0 {
-        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10]
-            .map(|digit| b"0123456789"[digit as usize % 10]);
+        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10].map(digit);
         let used = if fraction.is_multiple_of(100) {
             1
         } else if fraction.is_multiple_of(10) {
@@ -128,6 +127,11 @@ fn millis_field(out: &mut Vec<u8>, key: &str, value: Duration) {
         out.push(b'.');
         out.extend_from_slice(&digits[..used]);
     }
+}
+
+/// The digit for a number below ten.
+fn digit(value: u64) -> u8 {
+    b'0' + u8::try_from(value % 10).unwrap_or_default()
 }
 
 /// A JSON string (RFC 8259 §7). Bytes that are not UTF-8 become U+FFFD.

@@ -4,6 +4,7 @@
 //! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
 
 pub mod access_log;
+mod families;
 pub mod metrics;
 pub mod record;
 pub mod route;

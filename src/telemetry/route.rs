@@ -40,7 +40,10 @@ impl RouteTelemetry {
         route: Arc<str>,
     ) -> Self {
         Self {
-            active: metrics.active.with_label_values(&[direction, &*route]),
+            active: metrics
+                .requests
+                .active
+                .with_label_values(&[direction, &*route]),
             direction,
             listener,
             route,
@@ -74,8 +77,8 @@ impl RouteTelemetry {
     fn resolve(&self, method: &str, status: StatusCode) -> RequestSeries {
         let labels = [self.direction, &*self.route, method, status.as_str()];
         RequestSeries {
-            total: self.metrics.requests.with_label_values(&labels),
-            duration: self.metrics.duration.with_label_values(&labels),
+            total: self.metrics.requests.total.with_label_values(&labels),
+            duration: self.metrics.requests.duration.with_label_values(&labels),
         }
     }
 }

@@ -40,11 +40,9 @@ pub struct Connection {
     reused: bool,
 }
 
+/// Moves the bytes; `None` once it has ended.
 #[derive(Debug)]
-enum Driver {
-    Running(http1::Connection<Transport, RequestBody>),
-    Ended,
-}
+struct Driver(Option<http1::Connection<Transport, RequestBody>>);
 
 /// A request that got no answer.
 #[derive(Debug)]
@@ -64,7 +62,7 @@ impl Connection {
         let now = Instant::now();
         Self {
             sender,
-            driver: Driver::Running(driver),
+            driver: Driver(Some(driver)),
             opened: now,
             idle_since: now,
             peer_idle_timeout: None,
@@ -123,7 +121,7 @@ impl Connection {
 
     /// Whether nothing more will come.
     pub fn has_ended(&self) -> bool {
-        matches!(self.driver, Driver::Ended)
+        self.driver.0.is_none()
     }
 
     /// Whether the connection can take a request now. `false` is final.
@@ -161,10 +159,7 @@ impl Connection {
 
     /// Gives the driver away to whoever completes an upgrade.
     pub fn into_driver(self) -> Option<http1::Connection<Transport, RequestBody>> {
-        match self.driver {
-            Driver::Running(driver) => Some(driver),
-            Driver::Ended => None,
-        }
+        self.driver.0
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {
@@ -175,11 +170,11 @@ impl Connection {
 
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Self::Running(driver) = self
+        if let Some(driver) = &mut self.0
             && Pin::new(driver).poll(cx).is_ready()
         {
             // An error reaches the exchange through the answer or its body.
-            *self = Self::Ended;
+            self.0 = None;
         }
     }
 }

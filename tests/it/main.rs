@@ -4,6 +4,7 @@
     unreachable_pub,
     missing_docs,
     dead_code,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test binary has no users, its helpers are read where they are called, and a panic is how it fails"

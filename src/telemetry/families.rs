@@ -1,0 +1,203 @@
+//! All metric names, labels and buckets.
+//!
+//! Path: [`super::metrics`] registers them once. A label is from the configuration or from a closed set.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::metrics::ReloadResult;
+
+/// About requests: the three classic names, and why some failed.
+#[derive(Debug)]
+pub(super) struct RequestFamilies {
+    pub(super) total: IntCounterVec,
+    pub(super) duration: HistogramVec,
+    pub(super) active: IntGaugeVec,
+    pub(super) errors: IntCounterVec,
+}
+
+impl RequestFamilies {
+    pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
+        let labels = &["direction", "route", "method", "code"];
+        let duration = "Time from a request's head to the end of its answer";
+        let errors = "Answers made by the proxy itself, and exchanges cut, by reason";
+        Ok(Self {
+            total: families.counters("http_requests_total", "Requests answered", labels)?,
+            duration: families.histograms("http_request_duration_seconds", duration, labels)?,
+            active: families.gauges(
+                "http_requests_active",
+                "Requests under way",
+                &["direction", "route"],
+            )?,
+            errors: families.counters(
+                "outrigger_errors_total",
+                errors,
+                &["direction", "route", "reason"],
+            )?,
+        })
+    }
+}
+
+/// About client connections.
+#[derive(Debug)]
+pub(super) struct ConnectionFamilies {
+    pub(super) active: IntGaugeVec,
+    pub(super) total: IntCounterVec,
+    pub(super) closed: IntCounterVec,
+}
+
+impl ConnectionFamilies {
+    pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
+        let labels = &["direction", "listener"];
+        let closed = "Downstream connections closed by a timer, by reason";
+        Ok(Self {
+            active: families.gauges(
+                "outrigger_connections_active",
+                "Open downstream connections",
+                labels,
+            )?,
+            total: families.counters(
+                "outrigger_connections_total",
+                "Downstream connections accepted",
+                labels,
+            )?,
+            closed: families.counters(
+                "outrigger_connections_closed_total",
+                closed,
+                &["direction", "listener", "reason"],
+            )?,
+        })
+    }
+}
+
+/// About endpoints and the connections to them.
+#[derive(Debug)]
+pub(super) struct UpstreamFamilies {
+    pub(super) attempts: IntCounterVec,
+    pub(super) connects: IntCounterVec,
+    pub(super) pool_idle: IntGaugeVec,
+    pub(super) pool_reused: IntCounterVec,
+    pub(super) stale_replays: IntCounterVec,
+}
+
+impl UpstreamFamilies {
+    pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
+        let labels = &["upstream", "endpoint"];
+        let with_result = &["upstream", "endpoint", "result"];
+        let attempts = "Attempts at endpoints, by result";
+        let connects = "Connections to endpoints, by result";
+        let reused = "Requests sent on a connection that had served one before";
+        let replays = "Requests replayed because the pooled connection had just been closed";
+        Ok(Self {
+            attempts: families.counters(
+                "outrigger_upstream_attempts_total",
+                attempts,
+                with_result,
+            )?,
+            connects: families.counters(
+                "outrigger_upstream_connects_total",
+                connects,
+                with_result,
+            )?,
+            pool_idle: families.gauges(
+                "outrigger_pool_idle",
+                "Idle upstream connections kept",
+                labels,
+            )?,
+            pool_reused: families.counters("outrigger_pool_reused_total", reused, labels)?,
+            stale_replays: families.counters(
+                "outrigger_pool_stale_replays_total",
+                replays,
+                labels,
+            )?,
+        })
+    }
+}
+
+/// About the configuration.
+#[derive(Debug)]
+pub(super) struct ConfigFamilies {
+    pub(super) reloads: IntCounterVec,
+    pub(super) info: IntGaugeVec,
+    pub(super) applied_at: IntGauge,
+}
+
+impl ConfigFamilies {
+    pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
+        let reloads = "Configurations read, by result";
+        let applied_at = "When the configuration in force was applied";
+        let new = Self {
+            reloads: families.counters("outrigger_config_reloads_total", reloads, &["result"])?,
+            info: families.gauges(
+                "outrigger_config_info",
+                "The configuration in force",
+                &["version", "hash"],
+            )?,
+            applied_at: families.gauge(
+                "outrigger_config_last_success_timestamp_seconds",
+                applied_at,
+            )?,
+        };
+        for result in [
+            ReloadResult::Applied,
+            ReloadResult::Refused,
+            ReloadResult::Unchanged,
+        ] {
+            new.reloads.with_label_values(&[result.as_str()]);
+        }
+        Ok(new)
+    }
+}
+
+/// Creates and registers families.
+pub(super) struct Families<'a> {
+    pub(super) registry: &'a Registry,
+}
+
+impl Families<'_> {
+    pub(super) fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let counter = IntCounter::new(name, help)?;
+        self.registry.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    pub(super) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntGaugeVec> {
+        let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    pub(super) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::new(name, help)?;
+        self.registry.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    pub(super) fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let family = HistogramVec::new(HistogramOpts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+}
