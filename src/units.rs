@@ -1,6 +1,6 @@
 //! Quantities as people write them: durations and sizes, each with its unit.
 //!
-//! A leaf: everyone may use it. [`duration`] and [`bytes`] read, [`Pretty`] prints what they read. A wrong text is a
+//! A leaf: everyone may use it. [`duration`] and [`bytes()`] read, [`Pretty`] prints what they read. A wrong text is a
 //! value that says what is allowed, never a panic; no number is rounded or wraps around.
 
 use std::fmt;
@@ -36,13 +36,7 @@ impl fmt::Display for Mistake {
 impl std::error::Error for Mistake {}
 
 /// Units of time with their length in milliseconds; the longest first, as they are written.
-const TIMES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of size with their length in bytes.
 const SIZES: [(&str, u64); 7] = [
@@ -133,7 +127,6 @@ fn time_unit(number: &str, unit: &str) -> Result<u64, Mistake> {
         "sec" | "secs" | "second" | "seconds" | "s" => "s",
         "min" | "mins" | "minute" | "minutes" | "m" => "m",
         "hour" | "hours" | "hr" | "hrs" | "h" => "h",
-        "day" | "days" | "d" => "d",
         "msec" | "msecs" | "millis" | "milliseconds" | "ms" => "ms",
         "us" | "µs" | "ns" => {
             return Err(Mistake::new("is too fine", "the smallest unit is `ms`"));
@@ -141,7 +134,7 @@ fn time_unit(number: &str, unit: &str) -> Result<u64, Mistake> {
         _ => {
             return Err(Mistake::new(
                 "has an unknown unit",
-                "units are `ms`, `s`, `m`, `h`, `d`",
+                "units are `ms`, `s`, `m`, `h`",
             ));
         }
     };
@@ -210,7 +203,7 @@ fn size_unit(number: &str, unit: &str) -> Result<u64, Mistake> {
     ))
 }
 
-/// Prints a quantity as [`duration`] and [`bytes`] read it: `1m30s`, `64KiB`.
+/// Prints a quantity as [`duration`] and [`bytes()`] read it: `1m30s`, `64KiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pretty {
     /// A time; what is finer than a millisecond is left out.
@@ -264,7 +257,7 @@ mod tests {
             ("5s", 5_000),
             ("1m30s", 90_000),
             ("1h", 3_600_000),
-            ("1d2h3m4s5ms", 93_784_005),
+            ("26h3m4s5ms", 93_784_005),
         ] {
             let read = duration(text).unwrap();
             assert_eq!(read, Duration::from_millis(millis), "{text}");
@@ -279,9 +272,9 @@ mod tests {
             ("5sec", "write `5s`"),
             ("1.5s", "write whole numbers: `1500ms`, not `1.5s`"),
             ("30s1m", "write each unit once, the longest first: `1m30s`"),
-            ("5x", "units are `ms`, `s`, `m`, `h`, `d`"),
+            ("5x", "units are `ms`, `s`, `m`, `h`"),
             ("10us", "the smallest unit is `ms`"),
-            ("99999999999999999999d", "write a shorter time"),
+            ("99999999999999999999h", "write a shorter time"),
             ("", "write a number and a unit: `5s`, `250ms`, `1m30s`"),
             ("-1s", "write a number and a unit: `5s`, `250ms`, `1m30s`"),
             ("1m30", "write a unit behind `30`: `30s`"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::admin::server::{AdminServer, AdminSocket, Role};
-use crate::config::diagnostics::{Diagnostic, Diagnostics};
+use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{self, Located};
 use crate::downstream::listener::{Acceptor, Socket};
 use crate::snapshot::{ListenerId, Snapshot};
@@ -84,8 +84,8 @@ impl Listeners {
     /// # Errors
     ///
     /// What could not be bound; nothing has changed then.
-    pub fn plan(&self, next: &Snapshot, shared: &Shared) -> Result<Plan, Diagnostics> {
-        let mut mistakes = Diagnostics::default();
+    pub fn plan(&self, next: &Snapshot, shared: &Shared) -> Result<Plan, Vec<Diagnostic>> {
+        let mut mistakes = Vec::new();
         let mut listeners = Vec::new();
         for (listener, section) in next.listeners.iter().zip(&next.config.listeners) {
             match self.plan_listener(listener.id, section, next, shared) {
@@ -105,14 +105,14 @@ impl Listeners {
             };
         let probes = admin("`admin.probes`", &self.probes, &next.config.admin.probes);
         let control = admin("`admin.control`", &self.control, &next.config.admin.control);
-        if mistakes.has_errors() {
-            Err(mistakes)
-        } else {
+        if mistakes.is_empty() {
             Ok(Plan {
                 listeners,
                 probes,
                 control,
             })
+        } else {
+            Err(mistakes)
         }
     }
 

@@ -14,7 +14,7 @@ use super::Shared;
 use super::listeners::Plan;
 use crate::admin::server::{AdminServer, AdminSocket, Role};
 use crate::admin::status::Outcome;
-use crate::config::diagnostics::Diagnostics;
+use crate::config::diagnostics::{Diagnostic, Diagnostics};
 use crate::config::model::{Config, LogOutput};
 use crate::config::source::Source;
 use crate::config::{self, render};
@@ -69,6 +69,15 @@ impl Refusal {
         Self::Mistaken(Box::new((source, diagnostics)))
     }
 
+    /// `mistakes` were found about `source` after it had been read.
+    pub fn of(source: Source, mistakes: Vec<Diagnostic>) -> Self {
+        let mut diagnostics = Diagnostics::default();
+        mistakes
+            .into_iter()
+            .for_each(|mistake| diagnostics.push(mistake));
+        Self::mistaken(source, diagnostics)
+    }
+
     /// A line for each mistake, without the file's text.
     pub fn lines(&self) -> Vec<String> {
         match self {
@@ -91,7 +100,7 @@ impl Refusal {
 /// See [`Refusal`].
 pub fn load(path: &Path) -> Result<Loaded, Refusal> {
     let source = config::load(path).map_err(|error| Refusal::Unreadable(error.to_string()))?;
-    let (config, mut diagnostics) = config::read(&source, &|name| std::env::var(name).ok());
+    let (config, mut diagnostics) = config::read(&source, &config::process_env);
     check::check(&config, &mut diagnostics);
     diagnostics.sort();
     if diagnostics.has_errors() {
@@ -155,7 +164,7 @@ impl Shared {
         match self.bind(&next, Some(&previous)) {
             Ok(bound) => self.publish(&next, bound, changes),
             Err(mistakes) => Outcome::Refused {
-                mistakes: Refusal::mistaken(loaded.source, mistakes).lines(),
+                mistakes: Refusal::of(loaded.source, mistakes).lines(),
             },
         }
     }
@@ -165,7 +174,7 @@ impl Shared {
         &self,
         next: &Snapshot,
         previous: Option<&Snapshot>,
-    ) -> Result<Bound, Diagnostics> {
+    ) -> Result<Bound, Vec<Diagnostic>> {
         let plan = self.listeners.lock().plan(next, self)?;
         let output = match previous {
             Some(previous) if previous.config.access_log == next.config.access_log => None,
@@ -262,7 +271,7 @@ pub(super) struct Bound {
     output: Option<Output>,
 }
 
-fn open_log(config: &Config) -> Result<Option<Output>, Diagnostics> {
+fn open_log(config: &Config) -> Result<Option<Output>, Vec<Diagnostic>> {
     match &config.access_log.output {
         LogOutput::Off => Ok(None),
         LogOutput::Stdout => Ok(Some(Output::Stdout)),
@@ -271,13 +280,7 @@ fn open_log(config: &Config) -> Result<Option<Output>, Diagnostics> {
             .map_err(|error| {
                 let message = format!("the access log `{}` cannot be written: {error}", path.value);
                 let remedy = "name a file in a directory that exists and may be written";
-                let mut mistakes = Diagnostics::default();
-                mistakes.push(
-                    config::diagnostics::Diagnostic::error(message)
-                        .at(path.at)
-                        .label(remedy),
-                );
-                mistakes
+                vec![Diagnostic::error(message).at(path.at).label(remedy)]
             }),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Path: `cli` → here. Whatever fails is told before the first request is taken.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -70,7 +70,7 @@ impl App {
                 Ok(bound) => shared.settle(&snapshot, bound),
                 Err(mistakes) => {
                     shared.workers.iter().for_each(|worker| worker.stop());
-                    return Err(StartError::Config(explain(&Refusal::mistaken(
+                    return Err(StartError::Config(explain(&Refusal::of(
                         loaded.source,
                         mistakes,
                     ))));
@@ -231,7 +231,13 @@ fn explain(refusal: &Refusal) -> String {
         Refusal::Unreadable(message) => format!("error: {message}"),
         Refusal::Mistaken(mistaken) => {
             let (source, diagnostics) = &**mistaken;
-            let text = render::human(source, diagnostics, render::Colour::Never);
+            let terminal = std::io::stderr().is_terminal();
+            let colour = if terminal {
+                render::Colour::Always
+            } else {
+                render::Colour::Never
+            };
+            let text = render::human(source, diagnostics, colour);
             format!(
                 "{}\n\n{}; nothing was started",
                 text.trim_end(),

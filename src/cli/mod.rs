@@ -5,7 +5,7 @@
 
 pub mod check;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::app::start::StartError;
 use crate::app::{App, demo, logging};
+use crate::config::render::Colour;
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -102,7 +103,8 @@ fn serve(app: Result<App, StartError>) -> ExitCode {
 
 fn check(file: &std::path::Path, format: Format) -> ExitCode {
     let format = match format {
-        Format::Human => check::Format::Human,
+        Format::Human if std::io::stdout().is_terminal() => check::Format::Human(Colour::Always),
+        Format::Human => check::Format::Human(Colour::Never),
         Format::Json => check::Format::Json,
     };
     let (text, valid) = check::run(file, format);

@@ -10,6 +10,9 @@ use super::source::Span;
 /// More mistakes than this help nobody, and a hostile file must not become a long answer.
 pub const MAX_SHOWN: usize = 100;
 
+/// So many are kept; the rest is only counted, for each mistake is larger than what caused it.
+const MAX_KEPT: usize = 1_000;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
@@ -132,13 +135,17 @@ pub enum Section {
 pub struct Diagnostics {
     items: Vec<Diagnostic>,
     seen: HashSet<Diagnostic>,
+    /// Errors beyond [`MAX_KEPT`].
+    dropped: usize,
     unreadable: HashSet<Section>,
 }
 
 impl Diagnostics {
     /// Adds one. The same thing at the same place, reached twice through an alias, is told once.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.seen.insert(diagnostic.clone()) {
+        if self.items.len() >= MAX_KEPT {
+            self.dropped += usize::from(diagnostic.severity == Severity::Error);
+        } else if self.seen.insert(diagnostic.clone()) {
             self.items.push(diagnostic);
         }
     }
@@ -159,7 +166,7 @@ impl Diagnostics {
             .sort_by_key(|item| item.at.map_or(usize::MAX, |at| at.start));
     }
 
-    /// One by one.
+    /// One by one; of very many the first ones.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.items.iter()
     }
@@ -176,7 +183,7 @@ impl Diagnostics {
 
     /// Number of mistakes.
     pub fn errors(&self) -> usize {
-        self.count(Severity::Error)
+        self.count(Severity::Error) + self.dropped
     }
 
     /// Number of warnings.
@@ -215,23 +222,4 @@ impl<'a> IntoIterator for &'a Diagnostics {
 /// `1 route`, `2 routes`.
 pub fn counted(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
-}
-
-/// `text` for a message: one line, at most 64 characters.
-pub fn shown(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(64)
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect();
-    if text.chars().nth(64).is_some() {
-        short.push('…');
-    }
-    short
 }

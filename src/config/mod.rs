@@ -1,40 +1,60 @@
 //! What the user wrote: YAML text → [`model::Config`], or a list of mistakes.
 //!
-//! Path: `cli` and reloads call [`load`] and [`read`]; `snapshot` takes what they return. A text is read in one
-//! pass: `yaml` makes a tree with exact places, `vars` inserts variables and files, `decode` makes the types.
-//! Nothing stops at the first mistake but a text that is not YAML. Whether names exist is for `snapshot` to say.
+//! Path: `cli` and `app` [`load`] a file and [`read`] it; `snapshot` checks and compiles what comes out. Only this
+//! module knows YAML, and of it only `yaml` knows the crate. [`read`] needs no file, sets nothing and never
+//! panics; it always gives a best-effort [`model::Config`], so that `snapshot` can add its mistakes to the same list.
 
 mod decode;
 pub mod diagnostics;
-pub mod load;
+mod load;
 pub mod model;
 pub mod render;
 pub mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod vars;
 pub mod watch;
 mod yaml;
 
-pub use diagnostics::{Diagnostic, Diagnostics};
-pub use load::{LoadError, load};
-pub use model::Config;
-pub use source::Source;
-pub use suggest::did_you_mean;
+pub use load::{LoadError, MAX_FILE, load};
+pub use vars::Env;
 
-/// Reads `source` with the variables of `env`. The configuration is complete only if there are no errors; else it
-/// holds what could be read, so that `snapshot::check` can still look for mistakes.
-pub fn read(source: &Source, env: &dyn Fn(&str) -> Option<String>) -> (Config, Diagnostics) {
+use diagnostics::{Diagnostic, Diagnostics, Section};
+use model::Config;
+use source::Source;
+use yaml::Value;
+
+/// Reads `source`; variables come from `env`. What is wrong is in the second part, in the file's order; if that has
+/// errors, the config is good for finding more of them and for nothing else.
+pub fn read(source: &Source, env: Env<'_>) -> (Config, Diagnostics) {
     let mut out = Diagnostics::default();
-    let mut tree = yaml::parse(source, &mut out);
-    if let Some(tree) = &mut tree {
-        vars::resolve(tree, source, env, &mut out);
+    let Some(mut root) = yaml::parse(source, &mut out) else {
+        out.mark_unreadable(Section::File);
+        return (Config::default(), out);
+    };
+    if matches!(root.value, Value::Null) {
+        out.mark_unreadable(Section::File);
+        out.push(Diagnostic::error("the file is empty").help(
+            "the smallest useful file has one listener and one upstream; see config/minimal.yaml",
+        ));
+        return (Config::default(), out);
     }
-    let config = decode::config(tree.as_ref(), &mut out);
+    vars::resolve(&mut root, source, env, &mut out);
+    let config = decode::config(&root, &mut out);
     out.sort();
     (config, out)
 }
 
-/// A short name for a text, shown in logs and answers: which configuration is in force.
+/// The variables of this process. One that is not UTF-8 counts as not set.
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Identifies a text: the same on every machine and in every version.
 pub fn content_hash(text: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+}
+
+/// Every place of a file and the keys it may hold; `*` stands for a name, `[]` for an item of a list.
+pub fn known_keys() -> &'static [(&'static str, &'static [&'static str])] {
+    decode::keys::ALL
 }

@@ -5,11 +5,11 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
 
@@ -41,7 +41,7 @@ impl<T> Located<T> {
 }
 
 /// The whole file. Sections keep the order in which they were written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `listeners`: the addresses to serve, by name.
     pub listeners: Vec<Listener>,
@@ -64,6 +64,30 @@ pub struct Config {
     pub forwarded_headers: ForwardedHeaders,
     /// `header_case`: whether header names keep their letters' case from HTTP/1 to HTTP/1. Default `lower`.
     pub header_case: HeaderCase,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            upstreams: Vec::new(),
+            admin: Admin::default(),
+            access_log: AccessLog::default(),
+            drain: Drain::default(),
+            workers: None,
+            trusted_proxies: loopback(),
+            forwarded_headers: ForwardedHeaders::default(),
+            header_case: HeaderCase::default(),
+        }
+    }
+}
+
+/// `127.0.0.0/8` and `::1/128`.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+    vec![v4.into(), v6.into()]
 }
 
 /// One listener.

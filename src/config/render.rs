@@ -1,6 +1,6 @@
 //! Diagnostics as text: with the file's lines for people, one line for logs, JSON for programs.
 //!
-//! Path: `cli` prints [`human`] and [`json`]; logs and the control address use [`one_line`], which never shows
+//! Path: `cli` prints [`human`] and [`json()`]; logs and the control address use [`one_line`], which never shows
 //! the file's text, for it may hold secrets. Only the lines around a place are handed to the renderer, so the
 //! cost does not grow with the file.
 
@@ -35,12 +35,8 @@ pub fn human(source: &Source, diagnostics: &Diagnostics, colour: Colour) -> Stri
         text.push_str(renderer.render(&[group(source, diagnostic)]).trim_end());
         text.push_str("\n\n");
     }
-    if let Some(more) = diagnostics
-        .iter()
-        .len()
-        .checked_sub(MAX_SHOWN)
-        .filter(|more| *more > 0)
-    {
+    let more = (diagnostics.errors() + diagnostics.warnings()).saturating_sub(MAX_SHOWN);
+    if more > 0 {
         text.push_str(&format!("{more} more are not shown\n\n"));
     }
     text
@@ -99,7 +95,8 @@ fn excerpt<'a>(source: &'a Source, marks: &[(AnnotationKind, Span, &'a str)]) ->
         kind.span(range)
             .label((!label.is_empty()).then_some(*label))
     });
-    Snippet::source(&text[start..end])
+    // A carriage return would be drawn; a blank has the same length.
+    Snippet::source(text[start..end].replace('\r', " "))
         .line_start(source.line_col(Span::new(start, start)).line)
         .path(source.name.as_str())
         .annotations(annotations)

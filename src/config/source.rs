@@ -86,8 +86,8 @@ mod tests {
     fn columns_are_counted_in_characters() {
         let source = Source::inline("x", "é: ü\nb: ÄÖ z");
         assert_eq!(
-            source.line_col(Span::new(12, 13)),
-            LineCol { line: 2, column: 5 }
+            source.line_col(Span::new(15, 16)),
+            LineCol { line: 2, column: 7 }
         );
         assert_eq!(
             source.line_col(Span::new(999, 1000)),

@@ -16,7 +16,7 @@ use super::yaml::{Node, Scalar, Value};
 const MAX_FILE: u64 = 64 * 1024;
 
 /// Where variables come from.
-pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces references in all values below `node`.
 pub(super) fn resolve(node: &mut Node, source: &Source, env: Env<'_>, out: &mut Diagnostics) {
@@ -56,8 +56,7 @@ fn scalar_value(
         return Ok(None);
     }
     let text = expand(&scalar.text, at, source, env)?;
-    // What comes from outside the file may be secret: messages show the reference instead.
-    let shown = (from_file || text != scalar.text).then(|| scalar.text.clone());
+    let shown = from_file.then(|| text.clone());
     let text = match text.strip_prefix("file:").filter(|_| from_file) {
         Some(path) => file(path, at, source)?,
         None => text,
@@ -172,7 +171,7 @@ fn read_small(path: &Path) -> Result<String, Why> {
     let refused = |error: &std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => (
             "does not exist".to_owned(),
-            "paths start at the directory of the configuration file",
+            "create it, or correct the path",
         ),
         std::io::ErrorKind::PermissionDenied => {
             ("may not be read".to_owned(), "let this user read it")

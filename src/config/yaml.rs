@@ -5,6 +5,9 @@
 //! are expanded within a budget: a bomb is one mistake after a few milliseconds. A syntax error ends the
 //! reading, for nothing after it is certain; duplicate keys do not.
 
+mod syntax;
+
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -14,12 +17,12 @@ use super::diagnostics::{Diagnostic, Diagnostics};
 use super::model::Located;
 use super::source::{Source, Span};
 
-mod syntax;
-
 /// Sections nest five deep; what nests deeper is a mistake or an attack.
 const MAX_DEPTH: usize = 24;
 /// Nodes of a file after its aliases are expanded: far above a file of 10,000 endpoints.
 const MAX_NODES: usize = 200_000;
+/// Events that aliases may repeat. A bomb reaches it in milliseconds.
+const MAX_REPLAYED: usize = 20_000;
 
 /// One value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,9 +74,10 @@ fn options() -> serde_yaml::Options {
             max_nodes: MAX_NODES,
             max_documents: 1,
         },
-        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MAX_NODES },
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
         duplicate_keys: serde_yaml::DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: serde_yaml::NonFiniteFloatPolicy::AsString,
+        ignore_binary_tag_for_string: true,
         with_snippet: false,
     }
 }
@@ -200,7 +204,7 @@ impl Builder<'_> {
 
     fn mapping(&mut self, raw: Vec<(Spanned<Raw>, Spanned<Raw>)>) -> Value {
         let mut entries: Vec<(Located<String>, Node)> = Vec::with_capacity(raw.len());
-        let mut first_at = std::collections::HashMap::with_capacity(raw.len());
+        let mut first_at = HashMap::with_capacity(raw.len());
         for (key, value) in raw {
             let value = self.node(value);
             let key = self.node(key);
@@ -226,7 +230,7 @@ fn odd_key(at: Span) -> Diagnostic {
 }
 
 fn duplicate_key(key: &Located<String>, first: Span) -> Diagnostic {
-    Diagnostic::error(format!("the key `{}` stands here twice", key.value))
+    Diagnostic::error(format!("the key `{}` is written twice", key.value))
         .at(key.at)
         .label("remove one of the two")
         .related(first, "first written here")

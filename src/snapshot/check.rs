@@ -1,357 +1,375 @@
-//! What only the whole file can tell: names that do not exist, addresses and rules that stand twice.
+//! The mistakes that need both sides of a reference.
 //!
-//! Path: `cli` and reloads call [`check`] after `config::read` → `snapshot::compile` relies on it. Sections that could
-//! not be read are marked in the [`Diagnostics`]; nothing is said about what they might hold.
+//! Path: [`crate::config::read`] → here → `snapshot::compile`. Names must exist, addresses and rules must not
+//! collide, and whatever is written must be reachable. An empty name stands for one that could not be read: its
+//! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::diagnostics::{Diagnostic, Diagnostics, MAX_SHOWN, Section, shown};
-use crate::config::did_you_mean;
-use crate::config::model::{Config, Located, Route, RouteMatch};
+use crate::config::diagnostics::{Diagnostic, Diagnostics, Section};
+use crate::config::model::{Config, HostMatch, Listener, Located, PathMatch, Route, RouteMatch};
 use crate::config::source::Span;
+use crate::config::suggest;
 
-/// At most this many names are listed in a note.
-const MAX_LISTED: usize = 20;
-
-/// A mistyped name is looked for among this many.
-const MAX_GUESSED: usize = 1_000;
-
-/// Adds to `diagnostics` what is wrong between the sections of `config`.
+/// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
 pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
-    let names = Names::of(config);
-    names_twice(config, diagnostics);
-    let all_exist = references(config, &names, diagnostics);
+    if diagnostics.is_unreadable(Section::File) {
+        return;
+    }
+    references(config, diagnostics);
+    route_names(config, diagnostics);
     addresses(config, diagnostics);
-    rules_twice(config, diagnostics);
-    reachability(config, &names, all_exist, diagnostics);
+    rules(config, diagnostics);
+    reachable(config, diagnostics);
     diagnostics.sort();
 }
 
-/// Whether every name that is referred to exists.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AllExist {
-    Yes,
-    No,
+/// Upstreams and listeners that are named must exist; an upstream that nobody names is probably forgotten.
+fn references(config: &Config, out: &mut Diagnostics) {
+    let listeners = Names::of(
+        "listener",
+        config.listeners.iter().map(|it| it.name.value.as_str()),
+    );
+    let upstreams = Names::of(
+        "upstream",
+        config.upstreams.iter().map(|it| it.name.value.as_str()),
+    );
+    let mut used = HashSet::new();
+    let mut all_known = true;
+    let of_listeners = config
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.forward.as_ref());
+    for forward in of_listeners.chain(config.routes.iter().map(|route| &route.forward)) {
+        used.insert(forward.value.as_str());
+        let known = upstreams.known.contains(forward.value.as_str());
+        all_known &= known;
+        if !known && !out.is_unreadable(Section::Upstreams) {
+            upstreams.tell_unknown(forward, out);
+        }
+    }
+    for listener in config.routes.iter().flat_map(|route| &route.listeners) {
+        if !listeners.known.contains(listener.value.as_str())
+            && !out.is_unreadable(Section::Listeners)
+        {
+            listeners.tell_unknown(listener, out);
+        }
+    }
+    // A mistyped reference leaves its upstream unused; one mistake is told once.
+    let complete = all_known
+        && !config.listeners.is_empty()
+        && !out.is_unreadable(Section::Listeners)
+        && !out.is_unreadable(Section::Routes);
+    for upstream in config
+        .upstreams
+        .iter()
+        .filter(|it| complete && !used.contains(it.name.value.as_str()))
+    {
+        let name = &upstream.name;
+        out.push(
+            Diagnostic::warning(format!("upstream `{}` gets no requests", name.value))
+                .at(name.at)
+                .label(format!(
+                    "write `forward: {}` in a listener or route, or remove it",
+                    name.value
+                )),
+        );
+    }
 }
 
-/// The names of the file.
+/// The names of one kind of section.
 struct Names<'c> {
-    upstreams: Vec<&'c str>,
-    listeners: Vec<&'c str>,
-    known_upstreams: HashSet<&'c str>,
-    known_listeners: HashSet<&'c str>,
+    kind: &'static str,
+    order: Vec<&'c str>,
+    known: HashSet<&'c str>,
 }
 
 impl<'c> Names<'c> {
-    fn of(config: &'c Config) -> Self {
-        let upstreams: Vec<&str> = config
-            .upstreams
-            .iter()
-            .map(|upstream| upstream.name.value.as_str())
-            .collect();
-        let listeners: Vec<&str> = config
-            .listeners
-            .iter()
-            .map(|listener| listener.name.value.as_str())
-            .collect();
-        let known_upstreams = upstreams.iter().copied().collect();
-        let known_listeners = listeners.iter().copied().collect();
+    /// More names than this make a list that nobody reads.
+    const SHOWN: usize = 12;
+
+    fn of(kind: &'static str, names: impl Iterator<Item = &'c str>) -> Self {
+        let order: Vec<&str> = names.collect();
         Self {
-            upstreams,
-            listeners,
-            known_upstreams,
-            known_listeners,
+            kind,
+            known: order.iter().copied().collect(),
+            order,
         }
+    }
+
+    fn tell_unknown(&self, name: &Located<String>, out: &mut Diagnostics) {
+        if name.value.is_empty() {
+            return;
+        }
+        let kind = self.kind;
+        let label = suggest::did_you_mean(&name.value, self.order.iter().copied());
+        let label = label.unwrap_or_else(|| match self.order.is_empty() {
+            true => format!("add it under `{kind}s`"),
+            false => format!("add it under `{kind}s`, or name one that is there"),
+        });
+        let shown = self
+            .order
+            .iter()
+            .take(Self::SHOWN)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(", ");
+        let note = match self.order.len() {
+            0 => format!("this file has no {kind}s"),
+            n if n > Self::SHOWN => {
+                format!("{kind}s in this file: {shown} and {} more", n - Self::SHOWN)
+            }
+            _ => format!("{kind}s in this file: {shown}"),
+        };
+        let message = format!("{kind} `{}` does not exist", name.value);
+        out.push(
+            Diagnostic::error(message)
+                .at(name.at)
+                .label(label)
+                .note(note),
+        );
     }
 }
 
-/// All `forward`s that could be read.
-fn forwards(config: &Config) -> impl Iterator<Item = &Located<String>> {
-    let of_routes = config
-        .routes
-        .iter()
-        .map(|route| &route.forward)
-        .filter(|forward| !forward.value.is_empty());
-    config
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.forward.as_ref())
-        .chain(of_routes)
-}
-
-fn references(config: &Config, names: &Names<'_>, out: &mut Diagnostics) -> AllExist {
-    let mut all_exist = AllExist::Yes;
-    if !out.is_unreadable(Section::Upstreams) {
-        for forward in forwards(config)
-            .filter(|forward| !names.known_upstreams.contains(forward.value.as_str()))
-        {
-            all_exist = AllExist::No;
-            let unknown = unknown("upstream", forward, &names.upstreams, out);
-            out.push(unknown);
-        }
-    }
-    if !out.is_unreadable(Section::Listeners) {
-        let wanted = config.routes.iter().flat_map(|route| &route.listeners);
-        for listener in
-            wanted.filter(|listener| !names.known_listeners.contains(listener.value.as_str()))
-        {
-            all_exist = AllExist::No;
-            let unknown = unknown("listener", listener, &names.listeners, out);
-            out.push(unknown);
-        }
-    }
-    all_exist
-}
-
-fn unknown(kind: &str, name: &Located<String>, known: &[&str], told: &Diagnostics) -> Diagnostic {
-    let message = format!("{kind} `{}` does not exist", shown(&name.value));
-    let fallback = || {
-        if known.is_empty() {
-            format!("add it under `{kind}s`")
-        } else {
-            "write one of those below".to_owned()
-        }
-    };
-    // A guess costs a pass over the names: none for what is not shown, and not over all names of a huge file.
-    let guessed = if told.iter().len() < MAX_SHOWN {
-        MAX_GUESSED
-    } else {
-        0
-    };
-    let label =
-        did_you_mean(&name.value, known.iter().copied().take(guessed)).unwrap_or_else(fallback);
-    let diagnostic = Diagnostic::error(message).at(name.at).label(label);
-    if known.is_empty() {
-        return diagnostic.note(format!("there are no {kind}s in this file"));
-    }
-    let mut listed: Vec<String> = known
-        .iter()
-        .take(MAX_LISTED)
-        .map(|name| shown(name))
-        .collect();
-    if known.len() > MAX_LISTED {
-        listed.push(format!("and {} more", known.len() - MAX_LISTED));
-    }
-    diagnostic.note(format!("{kind}s in this file: {}", listed.join(", ")))
-}
-
-/// Routes are told apart by name in metrics; so is the `forward` of a listener, under the listener's name.
-fn names_twice(config: &Config, out: &mut Diagnostics) {
-    let mut routes: HashMap<&str, Span> = HashMap::new();
-    let with_forward = config
-        .listeners
-        .iter()
-        .filter(|listener| listener.forward.is_some());
-    let listeners: HashMap<&str, Span> = with_forward
-        .map(|listener| (listener.name.value.as_str(), listener.name.at))
-        .collect();
+/// Metrics and logs tell routes apart by name.
+fn route_names(config: &Config, out: &mut Diagnostics) {
+    let mut first: HashMap<&str, Span> = HashMap::new();
     for name in config
         .routes
         .iter()
         .map(|route| &route.name)
         .filter(|name| !name.value.is_empty())
     {
-        let text = shown(&name.value);
-        if let Some(first) = routes.insert(&name.value, name.at) {
-            let message = format!("two routes are named `{text}`");
-            out.push(
-                Diagnostic::error(message)
+        match first.get(name.value.as_str()) {
+            None => {
+                first.insert(&name.value, name.at);
+            }
+            Some(at) => out.push(
+                Diagnostic::error(format!("two routes are named `{}`", name.value))
                     .at(name.at)
-                    .label("give it another name")
-                    .related(first, "the first one"),
-            );
-        } else if let Some(listener) = listeners.get(name.value.as_str()) {
-            out.push(
-                Diagnostic::error(format!(
-                    "the route `{text}` is named like a listener that has `forward`"
-                ))
-                .at(name.at)
-                .label("give it another name")
-                .related(
-                    *listener,
-                    "what this listener forwards is counted under its name",
-                ),
-            );
+                    .label("choose another name")
+                    .related(*at, "the first one"),
+            ),
         }
     }
 }
 
-/// No two sockets can be bound to one address; a wildcard covers its port.
+/// Who has an address, and where that is written.
+type Taken = (String, Located<SocketAddr>);
+
+/// Two sockets cannot have one address, nor a wildcard and a specific address one port.
 fn addresses(config: &Config, out: &mut Diagnostics) {
-    let listeners = config.listeners.iter().map(|listener| {
-        (
-            format!("listener `{}`", shown(&listener.name.value)),
-            listener.address,
-        )
-    });
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|it| (format!("listener `{}`", it.name.value), it.address));
     let probes = config
         .admin
         .probes
-        .map(|address| ("`admin.probes`".to_owned(), address));
+        .map(|it| ("`admin.probes`".to_owned(), it));
     let control = config
         .admin
         .control
-        .map(|address| ("`admin.control`".to_owned(), address));
-    let mut bound: HashMap<u16, Vec<(String, Located<SocketAddr>)>> = HashMap::new();
-    for (name, address) in listeners
+        .map(|it| ("`admin.control`".to_owned(), it));
+    let mut by_port: HashMap<u16, HashMap<IpAddr, Taken>> = HashMap::new();
+    for (who, address) in listeners
         .chain(probes)
         .chain(control)
-        .filter(|(_, address)| address.value.port() != 0)
+        .filter(|(_, it)| it.value.port() != 0)
     {
-        let on_port = bound.entry(address.value.port()).or_default();
-        if let Some((other, first)) = on_port
-            .iter()
-            .find(|(_, first)| overlap(first.value, address.value))
-        {
-            out.push(address_twice(&name, address, other, *first));
+        let taken = by_port.entry(address.value.port()).or_default();
+        match overlapping(address.value.ip(), taken) {
+            Some((other, at)) => out.push(address_clash(&who, &address, other, at)),
+            None => {
+                taken.insert(address.value.ip(), (who, address));
+            }
         }
-        on_port.push((name, address));
     }
 }
 
-fn address_twice(
-    name: &str,
-    address: Located<SocketAddr>,
+/// Whoever makes binding `ip` fail. `[::]` takes IPv4 too on most systems.
+fn overlapping(ip: IpAddr, taken: &HashMap<IpAddr, Taken>) -> Option<&Taken> {
+    let wide =
+        |wide: IpAddr, other: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4());
+    let exact = taken
+        .get(&ip)
+        .or_else(|| taken.get(&IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+    let exact = exact.or_else(|| {
+        taken
+            .get(&IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+            .filter(|_| ip.is_ipv4())
+    });
+    if exact.is_some() || !ip.is_unspecified() {
+        return exact;
+    }
+    // The lowest, so that the same file always gives the same message.
+    let clashes = taken.iter().filter(|(other, _)| wide(ip, **other));
+    clashes
+        .min_by_key(|(other, _)| **other)
+        .map(|(_, taken)| taken)
+}
+
+fn address_clash(
+    who: &str,
+    address: &Located<SocketAddr>,
     other: &str,
-    first: Located<SocketAddr>,
+    first: &Located<SocketAddr>,
 ) -> Diagnostic {
-    let what = if address.value == first.value {
-        format!("{other} and {name} have the same address {}", address.value)
+    let message = if address.value == first.value {
+        format!(
+            "{who} and {other} have the same address `{}`",
+            address.value
+        )
     } else {
         format!(
-            "{other} on {} and {name} on {} overlap",
-            first.value, address.value
+            "{who} at `{}` and {other} at `{}` share a port",
+            address.value, first.value
         )
     };
-    let diagnostic = Diagnostic::error(what);
-    // The default addresses of `admin` stand nowhere in the file.
-    if address.at.is_empty() {
-        let key = name.trim_matches('`');
-        return diagnostic
-            .at(first.at)
-            .label("give it another port")
-            .note(format!(
-                "{} is the default of `{key}`; set `{key}` to move it, or to `off`",
-                address.value
-            ));
+    // A default stands nowhere: the caret goes to the one that was written.
+    let (at, related) = if address.at == Span::default() {
+        (first.at, address.at)
+    } else {
+        (address.at, first.at)
+    };
+    let diagnostic = Diagnostic::error(message)
+        .at(at)
+        .label("choose another port")
+        .related(related, "already here");
+    if address.at == Span::default() || first.at == Span::default() {
+        return diagnostic.note(
+            "by default `admin.probes` is `0.0.0.0:9900` and `admin.control` is `127.0.0.1:9901`",
+        );
     }
     diagnostic
-        .at(address.at)
-        .label("give it another port")
-        .related(first.at, format!("{other} is here"))
 }
 
-/// A wildcard covers its own family; the IPv6 one may also cover IPv4, which depends on the host.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers =
-        |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
-    a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
-}
+/// What a request must have; methods in one order.
+type Rule<'c> = (Option<&'c HostMatch>, Option<&'c PathMatch>, Vec<&'c str>);
 
-/// Of two equal rules the second would never be used.
-fn rules_twice(config: &Config, out: &mut Diagnostics) {
-    let mut seen: HashMap<RouteMatch, Vec<(usize, Span)>> = HashMap::new();
-    for (index, route) in config.routes.iter().enumerate() {
-        for rule in rules(route) {
-            let earlier = seen.entry(sorted(rule.value)).or_default();
-            let same = earlier
-                .iter()
-                .find(|(at, _)| share_listener(&config.routes[*at], route));
-            if let Some((at, first)) = same {
-                out.push(rule_twice(route, rule.at, &config.routes[*at], *first));
+/// The first route with a rule, and where the rule stands.
+type First<'c> = (&'c Route, Span);
+
+/// Of two equal rules on one listener the second would never get a request.
+fn rules(config: &Config, out: &mut Diagnostics) {
+    let everything = Located::new(RouteMatch::default(), Span::default());
+    let mut seen: HashMap<Rule<'_>, Holders<'_>> = HashMap::new();
+    for route in &config.routes {
+        let matches = if route.matches.is_empty() {
+            std::slice::from_ref(&everything)
+        } else {
+            &route.matches
+        };
+        for rule in matches {
+            let at = if rule.at == Span::default() {
+                route.name.at
+            } else {
+                rule.at
+            };
+            if let Some((other, other_at)) =
+                seen.entry(normal(&rule.value)).or_default().add(route, at)
+            {
+                out.push(same_rule(route, at, other, other_at));
             }
-            earlier.push((index, rule.at));
         }
     }
 }
 
-/// A route without `match` has one rule, which takes everything and stands at its name.
-fn rules(route: &Route) -> Vec<Located<RouteMatch>> {
-    if route.matches.is_empty() {
-        return vec![Located::new(RouteMatch::default(), route.name.at)];
+/// The routes that have one rule, by listener.
+#[derive(Default)]
+struct Holders<'c> {
+    of_all: Option<First<'c>>,
+    of_any: Option<First<'c>>,
+    by_listener: HashMap<&'c str, First<'c>>,
+}
+
+impl<'c> Holders<'c> {
+    /// Adds `route`, or gives the one that has a listener in common with it.
+    fn add(&mut self, route: &'c Route, at: Span) -> Option<First<'c>> {
+        let names = || route.listeners.iter().map(|name| name.value.as_str());
+        let mine = (route, at);
+        let all = serves_all(route);
+        let clash = if all {
+            self.of_any
+        } else {
+            names().find_map(|name| self.by_listener.get(name)).copied()
+        };
+        if let Some(first) = self.of_all.or(clash) {
+            return Some(first);
+        }
+        self.of_any = self.of_any.or(Some(mine));
+        if all {
+            self.of_all = Some(mine);
+        } else {
+            self.by_listener.extend(names().map(|name| (name, mine)));
+        }
+        None
     }
-    route.matches.clone()
 }
 
-fn sorted(mut rule: RouteMatch) -> RouteMatch {
-    rule.methods.sort_unstable();
-    rule
+fn normal(rule: &RouteMatch) -> Rule<'_> {
+    let mut methods: Vec<&str> = rule.methods.iter().map(String::as_str).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    // `/` as a prefix takes every path, as does no path at all.
+    let path = rule
+        .path
+        .as_ref()
+        .filter(|path| !matches!(path, PathMatch::Prefix(prefix) if prefix == "/"));
+    (rule.host.as_ref(), path, methods)
 }
 
-fn share_listener(a: &Route, b: &Route) -> bool {
-    let names = |name: &Located<String>| b.listeners.iter().any(|other| other.value == name.value);
-    a.listeners.is_empty() || b.listeners.is_empty() || a.listeners.iter().any(names)
-}
-
-fn rule_twice(route: &Route, at: Span, other: &Route, first: Span) -> Diagnostic {
-    let [second_name, first_name] = [route, other].map(|route| shown(&route.name.value));
+fn same_rule(route: &Route, at: Span, other: &Route, other_at: Span) -> Diagnostic {
     let message = if std::ptr::eq(route, other) {
-        format!("route `{second_name}` has the same rule twice")
-    } else if route.matches.is_empty() && other.matches.is_empty() {
-        format!("routes `{first_name}` and `{second_name}` both take every request")
+        format!("route `{}` has the same rule twice", route.name.value)
     } else {
-        format!("routes `{first_name}` and `{second_name}` take the same requests")
+        format!(
+            "routes `{}` and `{}` match the same requests",
+            other.name.value, route.name.value
+        )
     };
     Diagnostic::error(message)
         .at(at)
-        .label("change or remove this rule")
-        .related(first, "the same rule is here")
+        .label("never reached: change or remove it")
+        .related(other_at, "this one takes them all")
 }
 
-/// What nobody can reach, and what reaches nothing.
-fn reachability(config: &Config, names: &Names<'_>, all_exist: AllExist, out: &mut Diagnostics) {
+/// Whether `route` is for every listener; an unreadable name may be any.
+fn serves_all(route: &Route) -> bool {
+    route.listeners.is_empty() || route.listeners.iter().any(|name| name.value.is_empty())
+}
+
+/// Each listener needs an answer for somebody, and the file a listener.
+fn reachable(config: &Config, out: &mut Diagnostics) {
     if config.listeners.is_empty() && !out.is_unreadable(Section::Listeners) {
         out.push(
-            Diagnostic::error("this file has no listeners: nothing would be served")
-                .help("add `listeners: { inbound: { address: 0.0.0.0:8080, forward: app } }`"),
+            Diagnostic::error("this file has no listeners, so nothing would be served").help(
+                "add one: `listeners: { inbound: { address: 127.0.0.1:8080, forward: UPSTREAM } }`",
+            ),
         );
     }
-    if out.is_unreadable(Section::Routes) || all_exist == AllExist::No {
+    if out.is_unreadable(Section::Routes) || config.routes.iter().any(serves_all) {
         return;
     }
-    let used: HashSet<&str> = config
+    let routed: HashSet<&str> = config
         .routes
         .iter()
         .flat_map(|route| &route.listeners)
         .map(|name| name.value.as_str())
         .collect();
-    let for_all = config.routes.iter().any(|route| route.listeners.is_empty());
-    for listener in &config.listeners {
-        let name = &listener.name;
-        if !for_all && listener.forward.is_none() && !used.contains(name.value.as_str()) {
-            let example = names
-                .upstreams
-                .first()
-                .map_or("app".to_owned(), |name| shown(name));
-            let message = format!(
-                "listener `{}` takes no requests: it has no `forward`, and no route uses it",
-                shown(&name.value)
-            );
-            out.push(
-                Diagnostic::error(message)
-                    .at(name.at)
-                    .label(format!("add `forward: {example}`, or a route for it")),
-            );
-        }
-    }
-    if config.listeners.is_empty() || out.is_unreadable(Section::Listeners) {
-        return;
-    }
-    let used: HashSet<&str> = forwards(config)
-        .map(|forward| forward.value.as_str())
-        .collect();
-    for name in config
-        .upstreams
-        .iter()
-        .map(|upstream| &upstream.name)
-        .filter(|name| !used.contains(name.value.as_str()))
-    {
-        let message = format!("upstream `{}` is never used", shown(&name.value));
+    let idle = |listener: &&Listener| {
+        listener.forward.is_none() && !routed.contains(listener.name.value.as_str())
+    };
+    for listener in config.listeners.iter().filter(idle) {
         out.push(
-            Diagnostic::warning(message)
-                .at(name.at)
-                .label("forward to it, or remove it"),
+            Diagnostic::error(format!(
+                "listener `{}` has no route and no `forward`",
+                listener.name.value
+            ))
+            .at(listener.name.at)
+            .label("add `forward: UPSTREAM`, or a route for it")
+            .note("every request would be answered 404"),
         );
     }
 }

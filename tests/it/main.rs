@@ -12,4 +12,6 @@
 
 mod support;
 
+mod config_files;
+mod config_mistakes;
 mod forwarding;

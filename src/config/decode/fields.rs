@@ -1,217 +1,286 @@
-//! Access to the keys of one mapping, and the mistakes that every section shares.
+//! The keys of one section, and the values behind them.
 //!
-//! Path: the readers of `decode` open a [`Fields`] for each section and ask it for their keys. Unknown keys are told
-//! when it is opened; what was told already (a [`Value::Told`]) stays silent.
+//! [`Fields::of`] tells unknown keys at once, with the nearest known one. An [`Item`] knows its path in the file
+//! (`listeners.inbound.address`), which every message names. A value of which a mistake was already told is
+//! silently absent.
 
-use crate::config::diagnostics::{Diagnostic, Diagnostics, shown};
-use crate::config::source::Span;
-use crate::config::suggest::did_you_mean;
-use crate::config::yaml::{Node, Scalar, Value};
+use super::super::diagnostics::{Diagnostic, Diagnostics};
+use super::super::model::Located;
+use super::super::source::Span;
+use super::super::suggest;
+use super::super::yaml::{Node, Value};
 
-/// A value with its path in the file, for example `listeners.inbound.address`.
-pub(super) struct Field<'n> {
-    pub(super) node: &'n Node,
+/// One value to read.
+#[derive(Debug, Clone)]
+pub(super) struct Item<'n> {
+    /// `listeners.inbound.address`; empty for the file itself.
     pub(super) path: String,
+    /// The name behind which it stands, else its beginning.
+    pub(super) key: Span,
+    pub(super) node: &'n Node,
 }
 
-/// The keys of one mapping.
-pub(super) struct Fields<'n> {
-    at: Span,
-    path: String,
-    entries: &'n [(crate::config::model::Located<String>, Node)],
-    /// A key here is unknown, so that one which seems to be missing may only be mistyped.
-    pub(super) has_unknown: bool,
-}
-
-impl<'n> Fields<'n> {
-    /// Opens `field`, which may hold only `keys`; `example` is what to write if it is no mapping at all.
-    pub(super) fn open(
-        field: &Field<'n>,
-        keys: &[&str],
-        example: &str,
-        out: &mut Diagnostics,
-    ) -> Option<Self> {
-        let entries = entries(field, example, out)?;
-        let mut has_unknown = false;
-        for (key, _) in entries
-            .iter()
-            .filter(|(key, _)| !keys.contains(&key.value.as_str()))
-        {
-            has_unknown = true;
-            out.push(unknown_key(&key.value, key.at, &field.path, keys));
-        }
-        let at = field.node.at;
-        Some(Self {
-            at,
-            path: field.path.clone(),
-            entries,
-            has_unknown,
-        })
-    }
-
-    /// The value of `key`, if it is written.
-    pub(super) fn field(&self, key: &str) -> Option<Field<'n>> {
-        let (_, node) = self
-            .entries
-            .iter()
-            .find(|(written, _)| written.value == key)?;
-        Some(Field {
+impl<'n> Item<'n> {
+    pub(super) fn root(node: &'n Node) -> Self {
+        Self {
+            path: String::new(),
+            key: first_visible(node),
             node,
-            path: join(&self.path, key),
-        })
+        }
     }
 
-    /// Reads `key` with `reader`, if it is written and right.
-    pub(super) fn read<T>(
-        &self,
-        key: &str,
-        out: &mut Diagnostics,
-        reader: impl FnOnce(&Field<'n>, &mut Diagnostics) -> Option<T>,
-    ) -> Option<T> {
-        reader(&self.field(key)?, out)
+    /// The value behind `key`.
+    pub(super) fn child(&self, key: &Located<String>, node: &'n Node) -> Self {
+        let path = if self.path.is_empty() {
+            key.value.clone()
+        } else {
+            format!("{}.{}", self.path, key.value)
+        };
+        Self {
+            path,
+            key: key.at,
+            node,
+        }
     }
 
-    /// Like [`Fields::read`], but it is a mistake to leave `key` out. `at` is the section's name.
-    pub(super) fn required<T>(
+    /// An item of the list `self`.
+    pub(super) fn element(&self, index: usize, node: &'n Node) -> Self {
+        Self {
+            path: format!("{}[{index}]", self.path),
+            key: first_visible(node),
+            node,
+        }
+    }
+
+    /// Where to put the caret: the value if it can be seen, else its key.
+    pub(super) fn at(&self) -> Span {
+        match self.node.value {
+            Value::Scalar(_) if !self.node.at.is_empty() => self.node.at,
+            _ => self.key,
+        }
+    }
+
+    /// The path with the name that the section gives itself: `routes.pay` instead of `routes[0]`.
+    pub(super) fn named(mut self) -> Self {
+        let Value::Mapping(entries) = &self.node.value else {
+            return self;
+        };
+        let name = entries.iter().find(|(key, _)| key.value == "name");
+        if let Some((
+            _,
+            Node {
+                value: Value::Scalar(name),
+                ..
+            },
+        )) = name
+            && let Some(list) = self.path.rfind('[')
+            && !name.value().is_empty()
+            && name.shown.is_none()
+        {
+            self.path = format!("{}.{}", &self.path[..list], brief(name.value()));
+        }
+        self
+    }
+
+    /// The items of a list; `label` says how to write one.
+    pub(super) fn items(
         &self,
-        (key, example): (&str, &str),
-        at: Span,
+        what: &str,
+        label: &str,
         out: &mut Diagnostics,
-        reader: impl FnOnce(&Field<'n>, &mut Diagnostics) -> Option<T>,
-    ) -> Option<T> {
-        match self.field(key) {
-            Some(field) => reader(&field, out),
-            None if self.has_unknown && self.probably_mistyped(key) => None,
-            None => {
-                let at = if at.is_empty() { self.at } else { at };
-                let message = format!("`{}` has no `{key}`", self.path);
-                out.push(
-                    Diagnostic::error(message)
-                        .at(at)
-                        .label(format!("add `{key}: {example}`")),
-                );
+    ) -> Option<Vec<Self>> {
+        match &self.node.value {
+            Value::Sequence(nodes) => {
+                let items = nodes.iter().enumerate();
+                Some(
+                    items
+                        .map(|(index, node)| self.element(index, node))
+                        .collect(),
+                )
+            }
+            Value::Told => None,
+            Value::Scalar(scalar) if label.contains('[') && scalar.shown.is_none() => {
+                let label = format!("write a list: `[{}]`", brief(scalar.value()));
+                out.push(self.wrong(&format!("a list of {what}")).label(label));
+                None
+            }
+            _ => {
+                out.push(self.wrong(&format!("a list of {what}")).label(label));
                 None
             }
         }
     }
 
-    fn probably_mistyped(&self, key: &str) -> bool {
-        self.entries
-            .iter()
-            .any(|(written, _)| did_you_mean(&written.value, [key]).is_some())
+    /// The value is of the wrong kind.
+    pub(super) fn wrong(&self, allowed: &str) -> Diagnostic {
+        Diagnostic::error(format!(
+            "{} must be {allowed}, not {}",
+            self.title(),
+            found(&self.node.value)
+        ))
+        .at(self.at())
+    }
+
+    /// `` `a.b` ``, or `the file`.
+    pub(super) fn title(&self) -> String {
+        if self.path.is_empty() {
+            "the file".to_owned()
+        } else {
+            format!("`{}`", self.path)
+        }
     }
 }
 
-/// The entries of a mapping with free keys; nothing written is an empty one.
-pub(super) fn entries<'n>(
-    field: &Field<'n>,
-    example: &str,
+/// What stands at a node, in words.
+fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "empty".to_owned(),
+        Value::Scalar(scalar) => scalar.words(),
+        Value::Sequence(_) => "a list".to_owned(),
+        Value::Mapping(_) => "a mapping".to_owned(),
+        Value::Told => "unreadable".to_owned(),
+    }
+}
+
+/// A text short enough for a message.
+pub(super) fn brief(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut brief: String = line.chars().take(48).collect();
+    if brief.len() < text.trim_end().len() {
+        brief.push('…');
+    }
+    brief
+}
+
+/// A container has no text of its own: its first key or item is what a reader sees.
+fn first_visible(node: &Node) -> Span {
+    match &node.value {
+        Value::Mapping(entries) => entries.first().map_or(node.at, |(key, _)| key.at),
+        Value::Sequence(items) if node.at.is_empty() => {
+            items.first().map_or(node.at, first_visible)
+        }
+        _ => node.at,
+    }
+}
+
+/// The entries of a mapping; anything else is a mistake, and `label` says what to write.
+pub(super) fn mapping<'n>(
+    item: &Item<'n>,
+    label: &str,
     out: &mut Diagnostics,
-) -> Option<&'n [(crate::config::model::Located<String>, Node)]> {
-    match &field.node.value {
+) -> Option<&'n [(Located<String>, Node)]> {
+    match &item.node.value {
         Value::Mapping(entries) => Some(entries),
-        Value::Null => Some(&[]),
+        Value::Told => None,
         _ => {
-            wrong_type(field, "a mapping", example, out);
+            out.push(item.wrong("a mapping").label(label));
             None
         }
     }
 }
 
-/// The items of a list; nothing written is an empty one.
-pub(super) fn items<'n>(
-    field: &Field<'n>,
-    example: &str,
-    out: &mut Diagnostics,
-) -> Option<&'n [Node]> {
-    match &field.node.value {
-        Value::Sequence(items) => Some(items),
-        Value::Null => Some(&[]),
-        _ => {
-            wrong_type(field, "a list", example, out);
-            None
+/// The keys of one section.
+pub(super) struct Fields<'n> {
+    item: Item<'n>,
+    entries: &'n [(Located<String>, Node)],
+    /// For each unknown key the known one that was probably meant.
+    unknown: Vec<Option<&'static str>>,
+}
+
+impl<'n> Fields<'n> {
+    /// Takes a mapping whose keys are all in `known`.
+    pub(super) fn of(
+        item: Item<'n>,
+        known: &[&'static str],
+        out: &mut Diagnostics,
+    ) -> Option<Self> {
+        let entries: &[(Located<String>, Node)] = match &item.node.value {
+            // `timeouts:` with nothing under it: all defaults.
+            Value::Null if !item.path.is_empty() => &[],
+            Value::Mapping(entries) => entries,
+            Value::Told => return None,
+            _ => {
+                let wrong = item
+                    .wrong("a mapping")
+                    .label(section_sample(&item.path, known));
+                out.push(wrong.note(allowed(known)));
+                return None;
+            }
+        };
+        let mut unknown = Vec::new();
+        for (key, _) in entries
+            .iter()
+            .filter(|(key, _)| !known.contains(&key.value.as_str()))
+        {
+            out.push(unknown_key(&item, key, known));
+            unknown.push(suggest::nearest(&key.value, known.iter().copied()));
         }
+        Some(Self {
+            item,
+            entries,
+            unknown,
+        })
+    }
+
+    /// Whether a key is there that is none; what it was meant to be is then unknown.
+    pub(super) fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
+    /// Whether `key` is there under a mistyped name.
+    pub(super) fn is_mistyped(&self, key: &str) -> bool {
+        self.unknown.contains(&Some(key))
+    }
+
+    /// The value behind `key`; absent also if nothing is written there and a default exists.
+    pub(super) fn get(&self, key: &str) -> Option<Item<'n>> {
+        let (key, node) = self.entries.iter().find(|(name, _)| name.value == key)?;
+        Some(self.item.child(key, node))
+    }
+
+    /// The value behind `key`, without which the section makes no sense.
+    pub(super) fn required(
+        &self,
+        key: &str,
+        example: &str,
+        out: &mut Diagnostics,
+    ) -> Option<Item<'n>> {
+        let found = self.get(key);
+        if found.is_none() && !self.is_mistyped(key) {
+            let message = format!("{} has no `{key}`", self.item.title());
+            out.push(
+                Diagnostic::error(message)
+                    .at(self.item.key)
+                    .label(format!("add `{key}: {example}`")),
+            );
+        }
+        found
     }
 }
 
-/// The word or number at `field`; `wanted` and `example` say what it should be.
-pub(super) fn scalar<'n>(
-    field: &Field<'n>,
-    wanted: &str,
-    example: &str,
-    out: &mut Diagnostics,
-) -> Option<&'n Scalar> {
-    if let Value::Scalar(scalar) = &field.node.value {
-        return Some(scalar);
-    }
-    wrong_type(field, wanted, example, out);
-    None
-}
-
-/// Says that `field` is not `wanted`.
-pub(super) fn wrong_type(field: &Field<'_>, wanted: &str, example: &str, out: &mut Diagnostics) {
-    let path = &field.path;
-    let message = match &field.node.value {
-        Value::Told => return,
-        Value::Null => format!("`{path}` has no value"),
-        Value::Scalar(scalar) => format!("`{path}` must be {wanted}, not {}", described(scalar)),
-        Value::Sequence(_) => format!("`{path}` must be {wanted}, not a list"),
-        Value::Mapping(_) => format!("`{path}` must be {wanted}, not a mapping"),
-    };
-    out.push(Diagnostic::error(message).at(field.node.at).label(example));
-}
-
-fn described(scalar: &Scalar) -> String {
-    let text = shown(scalar.shown.as_deref().unwrap_or(&scalar.text));
-    match text.as_str() {
-        "" => "an empty text".to_owned(),
-        "true" | "false" => format!("the word `{text}`"),
-        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("the number {text}"),
-        _ => format!("the text `{text}`"),
-    }
-}
-
-/// A mistake about the value of `field`: `` `routes.pay.timeout: 30` has no unit ``.
-pub(super) fn wrong(field: &Field<'_>, what: &str, label: impl Into<String>) -> Diagnostic {
-    let Value::Scalar(scalar) = &field.node.value else {
-        return Diagnostic::error(format!("`{}` {what}", field.path))
-            .at(field.node.at)
-            .label(label);
-    };
-    let text = shown(scalar.shown.as_deref().unwrap_or(&scalar.text));
-    let text = if text.is_empty() {
-        "\"\"".to_owned()
-    } else {
-        text
-    };
-    let diagnostic = Diagnostic::error(format!("`{}: {text}` {what}", field.path))
-        .at(field.node.at)
-        .label(label);
-    match &scalar.shown {
-        Some(_) => diagnostic.note("what was inserted here is not shown, for it may be secret"),
-        None => diagnostic,
-    }
-}
-
-fn unknown_key(key: &str, at: Span, path: &str, keys: &[&str]) -> Diagnostic {
-    let place = if path.is_empty() {
+fn unknown_key(item: &Item<'_>, key: &Located<String>, known: &[&'static str]) -> Diagnostic {
+    let place = if item.path.is_empty() {
         "at the top of the file".to_owned()
     } else {
-        format!("in `{path}`")
+        format!("in `{}`", item.path)
     };
-    let label = did_you_mean(key, keys.iter().copied()).unwrap_or_else(|| "remove it".to_owned());
-    Diagnostic::error(format!("unknown key `{}` {place}", shown(key)))
-        .at(at)
-        .label(label)
-        .note(format!("keys known here: {}", keys.join(", ")))
+    let label = suggest::did_you_mean(&key.value, known.iter().copied());
+    Diagnostic::error(format!("unknown key `{}` {place}", brief(&key.value)))
+        .at(key.at)
+        .label(label.unwrap_or_else(|| "remove it, or write an allowed key".to_owned()))
+        .note(allowed(known))
 }
 
-/// `listeners` and `inbound` → `listeners.inbound`.
-pub(super) fn join(path: &str, key: &str) -> String {
-    let key = shown(key);
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
+/// How the section at `path` is written.
+fn section_sample(path: &str, known: &[&'static str]) -> String {
+    let first = known.first().copied().unwrap_or_default();
+    match path.rsplit('.').next().unwrap_or_default() {
+        "" => format!("begin with `{first}:`"),
+        item if item.ends_with(']') => format!("write `{{ {first}: … }}`"),
+        key => format!("write `{key}: {{ {first}: … }}`"),
     }
+}
+
+fn allowed(known: &[&'static str]) -> String {
+    format!("keys allowed here: {}", known.join(", "))
 }

@@ -1,278 +1,339 @@
-//! Readers of single values: words, numbers, quantities, names.
+//! Words, numbers, times, sizes and names.
 //!
-//! Path: the section readers of `decode` call these. Each takes a value as it was written, quoted or not, and says
-//! what is allowed if it is something else.
+//! Each reader gives `None` after it told what is wrong; the caller then keeps the default. A quoted number is a
+//! number, for `"${PORT}"` must work.
 
-use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::fields::{Field, scalar, wrong};
-use crate::config::diagnostics::{Diagnostic, Diagnostics};
-use crate::config::model::Located;
-use crate::config::suggest::did_you_mean;
+use super::super::diagnostics::{Diagnostic, Diagnostics};
+use super::super::model::Located;
+use super::super::suggest;
+use super::super::yaml::{Scalar, Value};
+use super::fields::{Item, brief};
 use crate::units::{self, Pretty};
 
-/// Longest time that may be written: what is longer is meant as `off`, and timers must not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// Most characters of a name: it becomes a metric label.
+/// Longer waits are mistakes of unit; it also keeps the arithmetic of deadlines far from its limits.
+pub(super) const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
+/// The clock of timers ticks in milliseconds.
+pub(super) const MIN_TIME: Duration = Duration::from_millis(1);
 const MAX_NAME: usize = 64;
 
-/// Whether a time of nothing makes sense.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zero {
-    /// `0s` is a time.
-    Allowed,
-    /// `0s` would refuse everything.
-    Refused,
-}
-
-/// `5s`
-pub(super) fn duration(field: &Field<'_>, zero: Zero, out: &mut Diagnostics) -> Option<Duration> {
-    let text = &scalar(
-        field,
-        "a duration",
-        "write a number and a unit: `5s`, `250ms`, `1m30s`",
-        out,
-    )?
-    .text;
-    checked_duration(field, text, zero, out, "")
-}
-
-/// `5s` or `off`; the outer `None` is a mistake.
-pub(super) fn duration_or_off(
-    field: &Field<'_>,
-    out: &mut Diagnostics,
-) -> Option<Option<Duration>> {
-    let text = &scalar(
-        field,
-        "a duration or `off`",
-        "write `5s`, `250ms`, `1m30s` or `off`",
-        out,
-    )?
-    .text;
-    if text == "off" {
-        return Some(None);
+impl Scalar {
+    /// The text as it counts: block texts end in a line break that nobody means.
+    pub(super) fn value(&self) -> &str {
+        self.text.trim()
     }
-    checked_duration(field, text, Zero::Refused, out, ", or `off` for no limit").map(Some)
-}
 
-fn checked_duration(
-    field: &Field<'_>,
-    text: &str,
-    zero: Zero,
-    out: &mut Diagnostics,
-    or_off: &str,
-) -> Option<Duration> {
-    let mistake = match units::duration(text) {
-        Ok(time) if time.is_zero() && zero == Zero::Refused => wrong(
-            field,
-            "is no time at all",
-            format!("write at least `1ms`{or_off}"),
-        ),
-        Ok(time) if time > LONGEST => wrong(
-            field,
-            "is longer than a year",
-            format!("write at most `365d`{or_off}"),
-        ),
-        Ok(time) => return Some(time),
-        Err(mistake) => wrong(
-            field,
-            &mistake.to_string(),
-            format!("{}{or_off}", mistake.hint()),
-        ),
-    };
-    out.push(mistake);
-    None
-}
-
-/// `64KiB` within `range`.
-pub(super) fn size(
-    field: &Field<'_>,
-    range: RangeInclusive<u32>,
-    out: &mut Diagnostics,
-) -> Option<u32> {
-    let text = &scalar(
-        field,
-        "a size",
-        "write a number and a unit: `64KiB`, `1MiB`",
-        out,
-    )?
-    .text;
-    let size = match units::bytes(text) {
-        Ok(size) => size,
-        Err(mistake) => {
-            out.push(wrong(field, &mistake.to_string(), mistake.hint()));
-            return None;
+    /// How a message names it; the content of a file is never shown.
+    pub(super) fn words(&self) -> String {
+        match &self.shown {
+            Some(reference) => format!("the content of `{}`", brief(reference)),
+            None if self.value().is_empty() => "an empty text".to_owned(),
+            None => format!("`{}`", brief(self.value())),
         }
-    };
-    let fits = u32::try_from(size).ok().filter(|size| range.contains(size));
-    if fits.is_none() {
-        let [least, most] =
-            [range.start(), range.end()].map(|bound| Pretty::Bytes(u64::from(*bound)));
-        out.push(wrong(
-            field,
-            "is out of range",
-            format!("write a size from `{least}` to `{most}`"),
-        ));
     }
-    fits
 }
 
-/// A whole number within `range`.
-pub(super) fn number(
-    field: &Field<'_>,
-    range: RangeInclusive<u32>,
+/// The scalar at `item`; `allowed` says what it should be.
+pub(super) fn scalar<'n>(
+    item: &Item<'n>,
+    allowed: &str,
+    hint: &str,
     out: &mut Diagnostics,
-) -> Option<u32> {
-    let allowed = format!(
-        "write a whole number from {} to {}",
-        grouped(*range.start()),
-        grouped(*range.end())
-    );
-    let text = scalar(field, "a number", &allowed, out)?.text.as_str();
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        out.push(wrong(field, "is not a whole number", allowed));
-        return None;
-    }
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    if number.is_none() {
-        out.push(wrong(field, "is out of range", allowed));
-    }
-    number
-}
-
-/// A whole number from 1 to `most`.
-pub(super) fn positive(field: &Field<'_>, most: u32, out: &mut Diagnostics) -> Option<NonZeroU32> {
-    number(field, 1..=most, out).and_then(NonZeroU32::new)
-}
-
-/// `1000000` → `1,000,000`.
-fn grouped(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `true` or `false`
-pub(super) fn boolean(field: &Field<'_>, out: &mut Diagnostics) -> Option<bool> {
-    let text = &scalar(field, "`true` or `false`", "write `true` or `false`", out)?.text;
-    match text.to_ascii_lowercase().as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
-        word => {
-            let meant = match word {
-                "yes" | "on" | "1" => "write `true`",
-                "no" | "off" | "0" => "write `false`",
-                _ => "write `true` or `false`",
-            };
-            out.push(wrong(field, "is neither `true` nor `false`", meant));
+) -> Option<&'n Scalar> {
+    match &item.node.value {
+        Value::Scalar(scalar) if !scalar.value().is_empty() => Some(scalar),
+        Value::Told => None,
+        _ => {
+            out.push(item.wrong(allowed).label(hint));
             None
         }
     }
 }
 
+/// A text with its place.
+pub(super) fn text(
+    item: &Item<'_>,
+    allowed: &str,
+    hint: &str,
+    out: &mut Diagnostics,
+) -> Option<Located<String>> {
+    scalar(item, allowed, hint, out)
+        .map(|scalar| Located::new(scalar.value().to_owned(), item.node.at))
+}
+
 /// One of a few words.
 pub(super) fn word<T: Copy>(
-    field: &Field<'_>,
-    words: &[(&str, T)],
+    item: &Item<'_>,
+    words: &[(&'static str, T)],
     out: &mut Diagnostics,
 ) -> Option<T> {
-    let allowed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-    let allowed = format!("write {}", listed(&allowed));
-    let text = &scalar(field, "a word", &allowed, out)?.text;
-    if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
-        return Some(*value);
-    }
-    out.push(
-        match did_you_mean(text, words.iter().map(|(word, _)| *word)) {
-            Some(meant) => wrong(field, "is not known", meant)
-                .note(format!("known here: {}", keys(words).join(", "))),
-            None => wrong(field, "is not known", allowed),
-        },
+    let list = words
+        .iter()
+        .map(|(word, _)| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let hint = format!(
+        "write {}",
+        list.replacen(", ", " or ", usize::from(words.len() == 2))
     );
+    let found = scalar(item, &format!("one of {list}"), &hint, out)?;
+    let known = words.iter().find(|(word, _)| *word == found.value());
+    if known.is_none() {
+        let diagnostic = Diagnostic::error(format!("{} cannot be {}", item.title(), found.words()));
+        let near = suggest::did_you_mean(found.value(), words.iter().map(|(word, _)| *word));
+        out.push(match near {
+            Some(near) => diagnostic
+                .at(item.at())
+                .label(near)
+                .note(format!("values allowed here: {}", list.replace('`', ""))),
+            None => diagnostic.at(item.at()).label(hint),
+        });
+    }
+    known.map(|(_, value)| *value)
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(item: &Item<'_>, out: &mut Diagnostics) -> Option<bool> {
+    word(item, &[("true", true), ("false", false)], out)
+}
+
+/// A whole number in `range`.
+pub(super) fn integer(
+    item: &Item<'_>,
+    range: RangeInclusive<u32>,
+    out: &mut Diagnostics,
+) -> Option<u32> {
+    let allowed = format!(
+        "a whole number from {} to {}",
+        grouped(*range.start()),
+        grouped(*range.end())
+    );
+    let found = scalar(item, &allowed, "write a number", out)?;
+    let text = found.value();
+    let negative = text
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse::<u32>().ok());
+    if number.is_none() && !negative {
+        out.push(item.wrong(&allowed).label("write digits only"));
+        return None;
+    }
+    let number = number.flatten().filter(|number| range.contains(number));
+    if number.is_none() {
+        let message = format!("{} must be {allowed}, not {}", item.title(), found.words());
+        let label = if negative
+            || text
+                .parse::<u32>()
+                .is_ok_and(|number| number < *range.start())
+        {
+            format!("write at least {}", range.start())
+        } else {
+            format!("write at most {}", range.end())
+        };
+        out.push(Diagnostic::error(message).at(item.at()).label(label));
+    }
+    number
+}
+
+/// `1,000,000`
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A time in `range`.
+pub(super) fn duration(
+    item: &Item<'_>,
+    range: RangeInclusive<Duration>,
+    out: &mut Diagnostics,
+) -> Option<Duration> {
+    let found = scalar(
+        item,
+        "a duration",
+        "write a number and a unit: `5s`, `250ms`, `1m30s`",
+        out,
+    )?;
+    let time = match units::duration(found.value()) {
+        Ok(time) => time,
+        Err(mistake) => {
+            out.push(unit_mistake(item, found, &mistake));
+            return None;
+        }
+    };
+    if range.contains(&time) {
+        return Some(time);
+    }
+    let (low, high) = (Pretty::Time(*range.start()), Pretty::Time(*range.end()));
+    let label = if time < *range.start() {
+        format!("write at least `{low}`")
+    } else {
+        format!("write at most `{high}`")
+    };
+    let message = format!(
+        "{} must be from {low} to {high}, not {}",
+        item.title(),
+        found.words()
+    );
+    out.push(Diagnostic::error(message).at(item.at()).label(label));
     None
 }
 
-fn keys<'w, T>(words: &[(&'w str, T)]) -> Vec<&'w str> {
-    words.iter().map(|(word, _)| *word).collect()
-}
-
-/// `a`, `a or b`, `a, b or c`.
-fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+/// A time, or `off` for none: `Some(None)`.
+pub(super) fn duration_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<Duration>> {
+    if is_off(item, out)? {
+        return Some(None);
     }
-}
-
-/// A name that refers to something: whether it exists is looked up later.
-pub(super) fn reference(
-    field: &Field<'_>,
-    what: &str,
-    out: &mut Diagnostics,
-) -> Option<Located<String>> {
-    let scalar = scalar(
-        field,
-        &format!("the name of {what}"),
-        &format!("write the name of {what}"),
-        out,
-    )?;
-    if scalar.text.is_empty() {
-        out.push(wrong(
-            field,
-            "is empty",
-            format!("write the name of {what}"),
-        ));
+    if matches!(&item.node.value, Value::Scalar(scalar) if units::duration(scalar.value()) == Ok(Duration::ZERO))
+    {
+        let message = format!("{} cannot be 0", item.title());
+        out.push(
+            Diagnostic::error(message)
+                .at(item.at())
+                .label("write `off` for no limit"),
+        );
         return None;
     }
-    Some(Located::new(scalar.text.clone(), field.node.at))
+    duration(item, MIN_TIME..=MAX_TIME, out).map(Some)
 }
 
-/// The `name` of a route.
-pub(super) fn name(field: &Field<'_>, out: &mut Diagnostics) -> Option<Located<String>> {
-    let name = Located::new(
-        scalar(field, "a name", "write a name such as `api`", out)?
-            .text
-            .clone(),
-        field.node.at,
+/// Whether `off` is written; other words for it are a mistake, and then `None`.
+pub(super) fn is_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<bool> {
+    let Value::Scalar(scalar) = &item.node.value else {
+        return Some(false);
+    };
+    match scalar.value() {
+        "off" => Some(true),
+        "false" | "no" | "none" | "never" | "disabled" | "unlimited" | "Off" | "OFF" => {
+            let message = format!("{} cannot be {}", item.title(), scalar.words());
+            out.push(
+                Diagnostic::error(message)
+                    .at(item.at())
+                    .label("write `off`"),
+            );
+            None
+        }
+        _ => Some(false),
+    }
+}
+
+/// A size in `range` of bytes.
+pub(super) fn bytes(
+    item: &Item<'_>,
+    range: RangeInclusive<u32>,
+    out: &mut Diagnostics,
+) -> Option<u32> {
+    let found = scalar(
+        item,
+        "a size",
+        "write a number and a unit: `64KiB`, `1MiB`",
+        out,
+    )?;
+    let size = match units::bytes(found.value()) {
+        Ok(size) => size,
+        Err(mistake) => {
+            out.push(unit_mistake(item, found, &mistake));
+            return None;
+        }
+    };
+    if let Some(size) = u32::try_from(size).ok().filter(|size| range.contains(size)) {
+        return Some(size);
+    }
+    let (low, high) = (
+        Pretty::Bytes((*range.start()).into()),
+        Pretty::Bytes((*range.end()).into()),
     );
-    if let Some((what, label)) = odd_name(&name.value) {
-        out.push(wrong(field, what, label));
-    }
-    Some(name)
+    let label = if size < (*range.start()).into() {
+        format!("write at least `{low}`")
+    } else {
+        format!("write at most `{high}`")
+    };
+    let message = format!(
+        "{} must be from {low} to {high}, not {}",
+        item.title(),
+        found.words()
+    );
+    out.push(Diagnostic::error(message).at(item.at()).label(label));
+    None
 }
 
-/// Tells if `name`, a key of `section`, is no name. It stays known all the same.
-pub(super) fn key_name(name: &Located<String>, section: &str, out: &mut Diagnostics) {
-    if let Some((what, label)) = odd_name(&name.value) {
-        let shown = crate::config::diagnostics::shown(&name.value);
-        out.push(
-            Diagnostic::error(format!("the name `{shown}` in `{section}` {what}"))
-                .at(name.at)
-                .label(label),
-        );
-    }
+fn unit_mistake(item: &Item<'_>, found: &Scalar, mistake: &units::Mistake) -> Diagnostic {
+    // The hint may repeat what was written, which must not happen with a file's content.
+    let hint = if found.shown.is_some() {
+        "correct that file"
+    } else {
+        mistake.hint()
+    };
+    Diagnostic::error(format!("{} of {} {mistake}", found.words(), item.title()))
+        .at(item.at())
+        .label(hint)
 }
 
-fn odd_name(name: &str) -> Option<(&'static str, &'static str)> {
+/// A name. It is repeated in messages, metrics and logs, so it cannot be the content of a file.
+pub(super) fn name(
+    item: &Item<'_>,
+    allowed: &str,
+    hint: &str,
+    out: &mut Diagnostics,
+) -> Option<Located<String>> {
+    if matches!(&item.node.value, Value::Scalar(scalar) if scalar.shown.is_some()) {
+        out.push(item.wrong(allowed).label("write the name itself"));
+        return None;
+    }
+    text(item, allowed, hint, out)
+}
+
+/// The name of another section; empty if it cannot be read.
+pub(super) fn reference(item: &Item<'_>, what: &str, out: &mut Diagnostics) -> Located<String> {
+    name(item, &format!("the name of {what}"), "write one name", out)
+        .unwrap_or_else(|| Located::new(String::new(), item.at()))
+}
+
+/// Tells if `name` is not one; `place` is where it stands.
+pub(super) fn check_name(name: &Located<String>, place: &str, out: &mut Diagnostics) {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() {
-        return Some(("is empty", "write a name such as `api`"));
-    }
-    if name.chars().count() > MAX_NAME {
-        return Some(("is too long", "write at most 64 characters"));
-    }
-    (!name.chars().all(legal)).then_some((
-        "has a character that names cannot have",
-        "use letters, digits, `-`, `_`, `.`",
-    ))
+    let wrong = name.value.chars().find(|c| !legal(*c));
+    let (message, label) = if name.value.is_empty() {
+        (
+            format!("a name in `{place}` is empty"),
+            "write a name".to_owned(),
+        )
+    } else if let Some(wrong) = wrong {
+        let wrong = if wrong == ' ' {
+            "a blank".to_owned()
+        } else {
+            format!("`{}`", wrong.escape_debug())
+        };
+        let message = format!(
+            "the name `{}` in `{place}` holds {wrong}",
+            brief(&name.value)
+        );
+        (message, "use letters, digits, `-`, `_`, `.`".to_owned())
+    } else if name.value.len() > MAX_NAME {
+        let message = format!(
+            "the name `{}` in `{place}` has {} characters",
+            brief(&name.value),
+            name.value.len()
+        );
+        (message, format!("use at most {MAX_NAME} characters"))
+    } else {
+        return;
+    };
+    out.push(
+        Diagnostic::error(message)
+            .at(name.at)
+            .label(label)
+            .note("names appear in metrics and logs"),
+    );
 }

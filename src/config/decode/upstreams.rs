@@ -1,105 +1,143 @@
-//! `upstreams`: by name, each with endpoints.
-//!
-//! Path: `decode` → here → `snapshot`. An upstream whose endpoints are wrong has none, which only a file with a
-//! mistake can have.
+//! `upstreams.*`
 
-use super::address::endpoints;
-use super::fields::{Field, Fields, entries, join};
-use super::scalars::{Zero, duration, duration_or_off, key_name, number, word};
-use crate::config::diagnostics::{Diagnostics, Section};
-use crate::config::model::{Balance, Located, Pool, Upstream, UpstreamTimeouts};
-use crate::config::yaml::Node;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
-pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool"];
-pub(super) const TIMEOUTS: &[&str] = &["connect", "idle"];
-pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
+use super::super::diagnostics::{Diagnostic, Diagnostics};
+use super::super::model::{Balance, Endpoint, Located, Pool, Upstream, UpstreamTimeouts};
+use super::super::source::Span;
+use super::super::yaml::Value;
+use super::address::{self, Port};
+use super::fields::{Fields, Item};
+use super::{keys, scalars};
+use scalars::{MAX_TIME, MIN_TIME};
 
-const BALANCES: &[(&str, Balance)] = &[
-    ("round_robin", Balance::RoundRobin),
-    ("least_connections", Balance::LeastConnections),
-];
-
-/// Reads all upstreams.
-pub(super) fn all(field: &Field<'_>, out: &mut Diagnostics) -> Option<Vec<Upstream>> {
-    let Some(entries) = entries(
-        field,
-        "write each upstream as `app: { endpoints: [127.0.0.1:3000] }`",
-        out,
-    ) else {
-        out.mark_unreadable(Section::Upstreams);
-        return None;
-    };
-    Some(
-        entries
-            .iter()
-            .map(|(name, node)| one(name, node, out))
-            .collect(),
-    )
-}
-
-fn one(name: &Located<String>, node: &Node, out: &mut Diagnostics) -> Upstream {
-    key_name(name, "upstreams", out);
-    let field = Field {
-        node,
-        path: join("upstreams", &name.value),
-    };
+/// Reads one upstream.
+pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnostics) -> Upstream {
     let mut upstream = Upstream {
-        name: name.clone(),
+        name,
         endpoints: Vec::new(),
         balance: Balance::default(),
         timeouts: UpstreamTimeouts::default(),
         pool: Pool::default(),
     };
-    let Some(fields) = Fields::open(
-        &field,
-        UPSTREAM,
-        "write `{ endpoints: [127.0.0.1:3000] }`",
-        out,
-    ) else {
+    let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
     };
-    let example = ("endpoints", "[127.0.0.1:3000]");
-    upstream.endpoints = fields
-        .required(example, name.at, out, endpoints)
-        .unwrap_or_default();
-    upstream.balance = fields
-        .read("balance", out, |field, out| word(field, BALANCES, out))
-        .unwrap_or_default();
-    upstream.timeouts = fields.read("timeouts", out, timeouts).unwrap_or_default();
-    upstream.pool = fields.read("pool", out, pool).unwrap_or_default();
+    if let Some(item) = fields.required("endpoints", "[127.0.0.1:3000]", out) {
+        upstream.endpoints = endpoints(&item, out);
+    }
+    let words = [
+        ("round_robin", Balance::RoundRobin),
+        ("least_connections", Balance::LeastConnections),
+    ];
+    if let Some(balance) = fields
+        .get("balance")
+        .and_then(|item| scalars::word(&item, &words, out))
+    {
+        upstream.balance = balance;
+    }
+    if let Some(item) = fields.get("timeouts") {
+        timeouts(item, &mut upstream.timeouts, out);
+    }
+    if let Some(item) = fields.get("pool") {
+        pool(item, &mut upstream.pool, out);
+    }
     upstream
 }
 
-fn timeouts(field: &Field<'_>, out: &mut Diagnostics) -> Option<UpstreamTimeouts> {
-    let fields = Fields::open(field, TIMEOUTS, "write `{ connect: 1s, idle: 60s }`", out)?;
-    let default = UpstreamTimeouts::default();
-    let time = |field: &Field<'_>, out: &mut Diagnostics| duration(field, Zero::Refused, out);
-    Some(UpstreamTimeouts {
-        connect: fields.read("connect", out, time).unwrap_or(default.connect),
-        idle: fields.read("idle", out, time).unwrap_or(default.idle),
+fn endpoints(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
+    let Some(items) = item.items("addresses", "write a list: `[127.0.0.1:3000]`", out) else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        let message = format!("{} is empty", item.title());
+        out.push(
+            Diagnostic::error(message)
+                .at(item.key)
+                .label("write at least one address: `[127.0.0.1:3000]`"),
+        );
+    }
+    let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
+    let mut endpoints = Vec::with_capacity(items.len());
+    for item in items {
+        let at = item.at();
+        let Some(endpoint) = endpoint(item, out) else {
+            continue;
+        };
+        match seen.insert(endpoint.address, at) {
+            None => endpoints.push(Located::new(endpoint, at)),
+            Some(first) => out.push(
+                Diagnostic::error(format!(
+                    "the endpoint `{}` is listed twice",
+                    endpoint.address
+                ))
+                .at(at)
+                .label("remove it; a larger share is a `weight`")
+                .related(first, "first written here"),
+            ),
+        }
+    }
+    endpoints
+}
+
+/// An address, or a mapping with its address and weight.
+fn endpoint(item: Item<'_>, out: &mut Diagnostics) -> Option<Endpoint> {
+    if !matches!(item.node.value, Value::Mapping(_)) {
+        let address = address::socket(&item, Port::Given, out)?.value;
+        return Some(Endpoint {
+            address,
+            weight: NonZeroU32::MIN,
+        });
+    }
+    let fields = Fields::of(item, keys::ENDPOINT, out)?;
+    let weight = fields
+        .get("weight")
+        .and_then(|item| scalars::integer(&item, 1..=256, out));
+    let address = fields.required("address", "127.0.0.1:3000", out);
+    let address = address
+        .and_then(|item| address::socket(&item, Port::Given, out))?
+        .value;
+    Some(Endpoint {
+        address,
+        weight: weight.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
     })
 }
 
-fn pool(field: &Field<'_>, out: &mut Diagnostics) -> Option<Pool> {
-    let fields = Fields::open(
-        field,
-        POOL,
-        "write `{ max_idle: 128, idle_timeout: 60s, max_age: 10m }`",
-        out,
-    )?;
-    let default = Pool::default();
-    let max_idle = |field: &Field<'_>, out: &mut Diagnostics| number(field, 0..=65_536, out);
-    let idle_timeout =
-        |field: &Field<'_>, out: &mut Diagnostics| duration(field, Zero::Refused, out);
-    Some(Pool {
-        max_idle: fields
-            .read("max_idle", out, max_idle)
-            .unwrap_or(default.max_idle),
-        idle_timeout: fields
-            .read("idle_timeout", out, idle_timeout)
-            .unwrap_or(default.idle_timeout),
-        max_age: fields
-            .read("max_age", out, duration_or_off)
-            .unwrap_or(default.max_age),
-    })
+fn timeouts(item: Item<'_>, timeouts: &mut UpstreamTimeouts, out: &mut Diagnostics) {
+    let Some(fields) = Fields::of(item, keys::UPSTREAM_TIMEOUTS, out) else {
+        return;
+    };
+    for (key, target) in [
+        ("connect", &mut timeouts.connect),
+        ("idle", &mut timeouts.idle),
+    ] {
+        let read = fields
+            .get(key)
+            .and_then(|item| scalars::duration(&item, MIN_TIME..=MAX_TIME, out));
+        *target = read.unwrap_or(*target);
+    }
+}
+
+fn pool(item: Item<'_>, pool: &mut Pool, out: &mut Diagnostics) {
+    let Some(fields) = Fields::of(item, keys::POOL, out) else {
+        return;
+    };
+    if let Some(read) = fields
+        .get("max_idle")
+        .and_then(|item| scalars::integer(&item, 0..=65_536, out))
+    {
+        pool.max_idle = read;
+    }
+    let idle = fields
+        .get("idle_timeout")
+        .and_then(|item| scalars::duration(&item, MIN_TIME..=MAX_TIME, out));
+    pool.idle_timeout = idle.unwrap_or(pool.idle_timeout);
+    if let Some(read) = fields
+        .get("max_age")
+        .and_then(|item| scalars::duration_or_off(&item, out))
+    {
+        pool.max_age = read;
+    }
 }

@@ -70,7 +70,7 @@ const RETOLD: &[(&str, &str, &str)] = &[
     (
         "mapping values are not allowed",
         "there is a colon too many",
-        "quote text that holds `: `",
+        "begin an inner key on its own line, or quote text that holds `: `",
     ),
     (
         "simple key expected",
@@ -89,22 +89,22 @@ const RETOLD: &[(&str, &str, &str)] = &[
     ),
     (
         "expected ',' or ']'",
-        "this list goes wrong here",
+        "a `,` or `]` is missing before this",
         "put `,` between items and `]` at the end",
     ),
     (
         "expected ',' or '}'",
-        "this mapping goes wrong here",
+        "a `,` or `}` is missing before this",
         "put `,` between entries and `}` at the end",
     ),
     (
         "did not find expected key",
-        "this line does not fit to those above",
+        "this line does not line up with those above",
         "give the keys of one section the same indent",
     ),
     (
         "did not find expected '-'",
-        "this line does not fit to the list above",
+        "this line does not line up with the list above",
         "begin each item with `- ` at the same indent",
     ),
 ];
@@ -118,16 +118,8 @@ pub(super) fn explain(error: &Error, source: &Source) -> Diagnostic {
     let told = DefaultMessageFormatter
         .format_message(innermost(error))
         .into_owned();
-    if holds_bare_ipv6(source, at) {
-        return Diagnostic::error("an IPv6 address with a port must be quoted")
-            .at(at)
-            .label("write `\"[::1]:8080\"`");
-    }
-    if let Some(character) = told.strip_prefix("unexpected character: ") {
-        let character = character.trim_matches(['`', '\'']);
-        return Diagnostic::error(format!("a value cannot begin with `{character}`"))
-            .at(at)
-            .label("put it into quotes");
+    if let Some(diagnostic) = by_text(&told, source, at) {
+        return diagnostic;
     }
     match RETOLD.iter().find(|(part, _, _)| told.contains(part)) {
         Some((_, message, label)) => Diagnostic::error(*message).at(at).label(*label),
@@ -163,10 +155,8 @@ fn limits(error: &Error) -> Option<Diagnostic> {
         Error::Budget { .. } => Diagnostic::error("this file holds too many values")
             .label("the limit is reached here")
             .help("split the file, or write fewer anchors and values"),
-        Error::InvalidScalar { ty, .. } => {
-            Diagnostic::error(format!("this is not what its tag says: {ty}"))
-                .label("remove the `!!` tag")
-        }
+        Error::InvalidScalar { .. } => Diagnostic::error("this value does not fit its tag")
+            .label("remove the `!!` tag before it"),
         Error::TaggedScalarCannotDeserializeIntoString { .. }
         | Error::InvalidBinaryBase64 { .. }
         | Error::BinaryNotUtf8 { .. }
@@ -219,6 +209,78 @@ fn last_character(text: &str) -> Span {
     let end = text.trim_end().len();
     let width = text[..end].chars().next_back().map_or(0, char::len_utf8);
     Span::new(end - width, end)
+}
+
+/// Mistakes that the file's text tells better than the parser.
+fn by_text(told: &str, source: &Source, at: Span) -> Option<Diagnostic> {
+    if holds_bare_ipv6(source, at) {
+        let message = "an IPv6 address with a port must be quoted";
+        return Some(
+            Diagnostic::error(message)
+                .at(at)
+                .label("write `\"[::1]:8080\"`"),
+        );
+    }
+    if let Some(character) = told.strip_prefix("unexpected character: ") {
+        let character = character.trim_matches(['`', '\'']);
+        if character.starts_with('\\') {
+            let message = format!("the control character `{character}` cannot stand here");
+            return Some(Diagnostic::error(message).at(at).label("remove it"));
+        }
+        let message = format!("a value cannot begin with `{character}`");
+        return Some(
+            Diagnostic::error(message)
+                .at(at)
+                .label("put it into quotes"),
+        );
+    }
+    if told.contains("unknown anchor") && source.text[at.start..].starts_with("*.") {
+        let word = source.text[at.start..]
+            .split([' ', ',', '}', ']', '\r', '\n'])
+            .next()
+            .unwrap_or_default();
+        let at = Span::new(at.start, at.start + word.len());
+        let message = "a text that begins with `*` must be quoted";
+        return Some(
+            Diagnostic::error(message)
+                .at(at)
+                .label(format!("write `\"{word}\"`")),
+        );
+    }
+    if told.contains("mapping values are not allowed") {
+        let line_start = source.text[..at.start].rfind('\n')?;
+        return bad_key_line(source, source.text[..line_start].trim_end().len());
+    }
+    told.contains("simple key expected")
+        .then(|| bad_key_line(source, at.end))
+        .flatten()
+}
+
+/// The line that holds the byte before `end`, if it looks like a key without its colon, or without a blank after it.
+fn bad_key_line(source: &Source, end: usize) -> Option<Diagnostic> {
+    let text = &source.text;
+    let start = text[..end].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let word = line.trim();
+    let at = Span::new(
+        start + line.len() - line.trim_start().len(),
+        start + line.trim_end().len(),
+    );
+    if word.is_empty()
+        || word.starts_with(['-', '#', '\'', '"', '[', '{'])
+        || word.contains(": ")
+        || word.ends_with(':')
+    {
+        return None;
+    }
+    Some(match word.split_once(':') {
+        Some((key, value)) => Diagnostic::error("a colon needs a blank after it")
+            .at(at)
+            .label(format!("write `{key}: {value}`")),
+        None => Diagnostic::error("this line has no colon")
+            .at(at)
+            .label(format!("write `{word}:`")),
+    })
 }
 
 /// `address: [::1]:8080` begins a list in YAML; the mistake is typical enough to be told by name.

@@ -1,0 +1,165 @@
+//! What concerns the whole process: `admin`, `access_log`, `drain`, `workers`, `trusted_proxies`, headers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::super::diagnostics::{Diagnostic, Diagnostics};
+use super::super::model::{
+    AccessLog, Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located, LogOutput,
+};
+use super::super::yaml::Value;
+use super::address::{self, Port};
+use super::fields::{Fields, Item};
+use super::{keys, scalars};
+
+/// Reads all of them into `config`.
+pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnostics) {
+    if let Some(item) = root.get("admin") {
+        admin(item, &mut config.admin, out);
+    }
+    if let Some(log) = root
+        .get("access_log")
+        .and_then(|item| access_log(item, out))
+    {
+        config.access_log = log;
+    }
+    if let Some(item) = root.get("drain") {
+        drain(item, &mut config.drain, out);
+    }
+    let workers = root
+        .get("workers")
+        .and_then(|item| scalars::integer(&item, 1..=512, out));
+    config.workers = workers.and_then(NonZeroU32::new);
+    if let Some(nets) = root
+        .get("trusted_proxies")
+        .and_then(|item| networks(&item, out))
+    {
+        config.trusted_proxies = nets;
+    }
+    let words = [
+        ("x_forwarded", ForwardedHeaders::XForwarded),
+        ("forwarded", ForwardedHeaders::Forwarded),
+        ("both", ForwardedHeaders::Both),
+        ("none", ForwardedHeaders::None),
+    ];
+    if let Some(read) = root
+        .get("forwarded_headers")
+        .and_then(|item| scalars::word(&item, &words, out))
+    {
+        config.forwarded_headers = read;
+    }
+    let words = [
+        ("lower", HeaderCase::Lower),
+        ("preserve", HeaderCase::Preserve),
+    ];
+    if let Some(read) = root
+        .get("header_case")
+        .and_then(|item| scalars::word(&item, &words, out))
+    {
+        config.header_case = read;
+    }
+}
+
+fn admin(item: Item<'_>, admin: &mut Admin, out: &mut Diagnostics) {
+    let Some(fields) = Fields::of(item, keys::ADMIN, out) else {
+        return;
+    };
+    if let Some(read) = fields
+        .get("probes")
+        .and_then(|item| address_or_off(&item, out))
+    {
+        admin.probes = read;
+    }
+    let Some(item) = fields.get("control") else {
+        return;
+    };
+    let Some(read) = address_or_off(&item, out) else {
+        return;
+    };
+    match read {
+        Some(address) if !address.value.ip().is_loopback() => out.push(
+            Diagnostic::error(format!("`{}` of `admin.control` can be reached from outside", address.value))
+                .at(item.at())
+                .label(format!("write `127.0.0.1:{}`", address.value.port()))
+                .note("whoever reaches the control address can change and stop this proxy: it is loopback only"),
+        ),
+        read => admin.control = read,
+    }
+}
+
+fn address_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<Located<SocketAddr>>> {
+    if scalars::is_off(item, out)? {
+        return Some(None);
+    }
+    address::socket(item, Port::MayBeZero, out).map(Some)
+}
+
+/// `off`, `stdout`, or a mapping that names a file.
+fn access_log(item: Item<'_>, out: &mut Diagnostics) -> Option<AccessLog> {
+    if matches!(item.node.value, Value::Mapping(_)) {
+        let fields = Fields::of(item, keys::ACCESS_LOG, out)?;
+        if fields.has_unknown() && fields.get("file").is_none() {
+            return None;
+        }
+        let file = fields.required("file", "/var/log/access.log", out)?;
+        let path = scalars::text(&file, "a path", "write `file: PATH`", out)?;
+        return Some(AccessLog {
+            output: LogOutput::File(path),
+        });
+    }
+    if scalars::is_off(&item, out)? {
+        return Some(AccessLog {
+            output: LogOutput::Off,
+        });
+    }
+    let allowed = "`stdout`, `off` or `{ file: PATH }`";
+    let found = scalars::scalar(&item, allowed, &format!("write {allowed}"), out)?;
+    if found.value() == "stdout" {
+        return Some(AccessLog {
+            output: LogOutput::Stdout,
+        });
+    }
+    let label = format!("write {allowed}");
+    out.push(
+        Diagnostic::error(format!("`access_log` cannot be {}", found.words()))
+            .at(item.at())
+            .label(label),
+    );
+    None
+}
+
+fn drain(item: Item<'_>, drain: &mut Drain, out: &mut Diagnostics) {
+    let Some(fields) = Fields::of(item, keys::DRAIN, out) else {
+        return;
+    };
+    for (key, target) in [("timeout", &mut drain.timeout), ("delay", &mut drain.delay)] {
+        let read = fields
+            .get(key)
+            .and_then(|item| scalars::duration(&item, Duration::ZERO..=scalars::MAX_TIME, out));
+        *target = read.unwrap_or(*target);
+    }
+}
+
+fn networks(item: &Item<'_>, out: &mut Diagnostics) -> Option<Vec<IpNet>> {
+    let items = item.items("networks", "write a list: `[10.0.0.0/8]`", out)?;
+    Some(items.iter().filter_map(|item| network(item, out)).collect())
+}
+
+/// `10.0.0.0/8`, or one address.
+fn network(item: &Item<'_>, out: &mut Diagnostics) -> Option<IpNet> {
+    let hint = "write `10.0.0.0/8` or one address";
+    let found = scalars::scalar(item, "a network", hint, out)?;
+    let text = found.value();
+    let net = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    if net.is_none() {
+        let message = format!("{} of {} is not a network", found.words(), item.title());
+        out.push(Diagnostic::error(message).at(item.at()).label(hint));
+    }
+    net.map(|net| net.trunc())
+}

@@ -1,0 +1,63 @@
+//! The files in `config/` are valid, and `reference.yaml` is complete and true.
+
+use std::path::Path;
+
+use outrigger::cli::check::{self, Format};
+use outrigger::config;
+use outrigger::config::render::Colour;
+
+use crate::config_mistakes::{checked, env, source, yaml_files};
+
+#[test]
+fn every_shipped_file_is_valid() {
+    for path in yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config")) {
+        let (text, valid) = check::source_text(&source(&path), &env, Format::Human(Colour::Never));
+        assert!(valid && text.lines().count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn the_reference_shows_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    for (place, keys) in config::known_keys() {
+        for key in *keys {
+            let shown = text.lines().any(|line| {
+                let key = format!("{key}:");
+                line.trim_start().trim_start_matches("- ").starts_with(&key)
+                    || line.contains(&format!("{{ {key}"))
+            });
+            assert!(
+                shown,
+                "`{key}` of `{place}` is missing in config/reference.yaml"
+            );
+        }
+    }
+}
+
+#[test]
+fn defaults_in_the_reference_are_the_real_ones() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
+    let (shown, _) = checked(&std::fs::read_to_string(path).unwrap());
+    let (plain, _) = checked(
+        "listeners: { inbound: { address: 0.0.0.0:8080, forward: app } }\n\
+         routes: [{ name: a, forward: pay }]\n\
+         upstreams: { app: { endpoints: [127.0.0.1:3000] }, pay: { endpoints: [127.0.0.1:3001] } }\n",
+    );
+    assert_eq!(shown.listeners, plain.listeners);
+    assert_eq!(shown.routes[0].timeout, plain.routes[0].timeout);
+    let (shown_up, plain_up) = (&shown.upstreams[1], &plain.upstreams[1]);
+    assert_eq!(
+        (shown_up.balance, shown_up.timeouts, shown_up.pool),
+        (plain_up.balance, plain_up.timeouts, plain_up.pool)
+    );
+    assert_eq!(
+        (&shown.admin, &shown.access_log, shown.drain),
+        (&plain.admin, &plain.access_log, plain.drain)
+    );
+    assert_eq!(shown.trusted_proxies, plain.trusted_proxies);
+    assert_eq!(
+        (shown.forwarded_headers, shown.header_case),
+        (plain.forwarded_headers, plain.header_case)
+    );
+}
