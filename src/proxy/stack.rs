@@ -188,3 +188,18 @@ impl<F: Future<Output = Result<Response<ProxyBody>, ProxyError>>> Future for Res
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The future is moved once a request into the connection's place for it: its size is a cost.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        fn size_of_future<S: Service<Arrival>>(_: &S) -> usize {
+            size_of::<S::Future>()
+        }
+        let size = size_of_future(&stack());
+        assert!(size <= 3072, "{size} bytes");
+    }
+}

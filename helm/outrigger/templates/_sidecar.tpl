@@ -18,7 +18,7 @@ The templates that another chart uses, each with the context of this one. From a
 {{ .Values.configText }}
 {{- else -}}
 {{- $text := toYaml .Values.config -}}
-{{- $off := regexFind "(probes|control|output|timeout|max_age|idle|delay): false" $text -}}
+{{- $off := regexFind "(probes|control|access_log|timeout|max_age): false" $text -}}
 {{- if $off -}}
 {{- fail (printf "in `config`, `%s` was read where no true or false belongs: Helm takes a bare `off` for false; write \"off\" in quotes" $off) -}}
 {{- end -}}
