@@ -42,13 +42,12 @@ const STALE: &str = "stale_connection";
 pub async fn attempt(
     exchange: &Exchange,
     upstream: &Arc<Upstream>,
-    request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     deadline: Option<Instant>,
 ) -> Result<Answer, ProxyError> {
     let endpoint = upstream.pick().ok_or(ProxyError::NoEndpoint)?;
     let in_flight = endpoint.enter();
     let worker = exchange.engine.worker;
-    let mut request = request;
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
     loop {
         let mut trace = AttemptTrace::start(exchange, endpoint);
@@ -76,14 +75,14 @@ pub async fn attempt(
             }
             Err(WaitFailure::Unsent(unsent, _)) if connection.is_reused() => {
                 trace.stale();
-                request = *unsent;
+                request = unsent;
             }
             Err(failure) => {
                 let error = failure.into_error(exchange);
                 match copy {
                     Some(copy) if matches!(error, ProxyError::UpstreamReset(_)) => {
                         trace.stale();
-                        request = Request::from_parts(copy, RequestBody::empty());
+                        request = Box::new(Request::from_parts(copy, RequestBody::empty()));
                     }
                     _ => {
                         trace.fail(&error);
@@ -246,7 +245,7 @@ impl Wait<'_> {
     async fn for_answer(
         &self,
         connection: &mut Connection,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, WaitFailure> {
         let mut silent_since = self.exchange.started;
         let mut taken = 0;

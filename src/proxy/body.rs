@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::upstream::Upstream;
-use crate::upstream::connection::{Connection, poll_quietly};
+use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::InFlight;
 
 /// What the client is sent.
@@ -209,16 +209,12 @@ impl EndpointBody {
 
     fn poll_incoming(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = poll_quietly(|quiet| Pin::new(&mut self.incoming).poll_frame(quiet));
-        if frame.is_ready() {
-            return frame;
+        match &mut self.lease {
+            Some(lease) => lease.connection.poll_frame(&mut self.incoming, cx),
+            None => Poll::Ready(None),
         }
-        if let Some(lease) = &mut self.lease {
-            lease.connection.drive(cx);
-        }
-        poll_quietly(|quiet| Pin::new(&mut self.incoming).poll_frame(quiet))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {

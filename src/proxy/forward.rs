@@ -50,7 +50,7 @@ pub async fn forward(
     let answer = attempt(
         &exchange,
         &route.upstream,
-        Request::from_parts(head, body),
+        Box::new(Request::from_parts(head, body)),
         deadline,
     )
     .await?;

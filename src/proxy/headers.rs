@@ -102,13 +102,27 @@ pub fn prepare_response(head: &mut http::response::Parts) {
 
 /// Removes what concerns one connection only.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_listed(headers);
-        headers.remove(CONNECTION);
+    // Most messages have none of them: looking at each name once is cheaper than looking each of them up.
+    if !headers.keys().any(concerns_one_connection) {
+        return;
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    remove_listed(headers);
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
         headers.remove(name);
     }
+}
+
+fn concerns_one_connection(name: &HeaderName) -> bool {
+    matches!(*name, CONNECTION | TE | TRANSFER_ENCODING | UPGRADE)
+        || name == KEEP_ALIVE
+        || name == PROXY_CONNECTION
 }
 
 /// Removes the fields that `Connection` names, but for those whose loss would change what the message is.

@@ -8,15 +8,21 @@
 //! its peer has closed it is found when it is next taken, or when the pool is swept.
 //!
 //! What the driver hands over arrives during our own poll of it, so the handle's futures are polled with a waker that
-//! does nothing.
+//! does nothing. The other way round, handing something to the driver wakes it, and since its task is ours, that would
+//! be a second, empty poll of everything: the [`Gate`] swallows such wake-ups, for the driver is polled next anyway.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::header::HeaderMap;
 use http::{Request, Response};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -40,9 +46,34 @@ pub struct Connection {
     reused: bool,
 }
 
-/// Moves the bytes; `None` once it has ended.
+/// Moves the bytes.
 #[derive(Debug)]
-struct Driver(Option<http1::Connection<Transport, RequestBody>>);
+struct Driver {
+    /// `None` once it has ended.
+    connection: Option<http1::Connection<Transport, RequestBody>>,
+    gate: Arc<Gate>,
+    /// The gate as a waker, made once.
+    waker: Waker,
+}
+
+/// Passes wake-ups on to the task that polls the driver, but not those which that task causes itself.
+#[derive(Debug, Default)]
+struct Gate {
+    task: AtomicWaker,
+    shut: AtomicBool,
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.shut.load(Ordering::Acquire) {
+            self.task.wake();
+        }
+    }
+}
 
 /// A request that got no answer.
 #[derive(Debug)]
@@ -62,7 +93,7 @@ impl Connection {
         let now = Instant::now();
         Self {
             sender,
-            driver: Driver(Some(driver)),
+            driver: Driver::new(driver),
             opened: now,
             idle_since: now,
             peer_idle_timeout: None,
@@ -99,10 +130,10 @@ impl Connection {
     /// See [`SendFailure`].
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, SendFailure> {
         let Self { sender, driver, .. } = self;
-        let mut answer = pin!(sender.try_send_request(request));
+        let mut answer = pin!(driver.gate.quietly(|| sender.try_send_request(*request)));
         let outcome = poll_fn(|cx| {
             driver.poll(cx);
             answer.as_mut().poll(&mut quiet())
@@ -114,14 +145,25 @@ impl Connection {
         })
     }
 
-    /// Moves bytes. To be called whenever the exchange that owns the connection is polled.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
+    /// The next frame of the answer's body, moving bytes as needed.
+    pub fn poll_frame(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut frame = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
+        // Asking for a frame wakes the driver, which is polled if there is none yet.
+        if let Poll::Ready(frame) = self.driver.gate.quietly(&mut frame) {
+            return Poll::Ready(frame);
+        }
         self.driver.poll(cx);
+        // Taking a frame makes room for the next one; whoever wants it polls again.
+        self.driver.gate.quietly(frame)
     }
 
     /// Whether nothing more will come.
     pub fn has_ended(&self) -> bool {
-        self.driver.0.is_none()
+        self.driver.connection.is_none()
     }
 
     /// Whether the connection can take a request now. `false` is final.
@@ -159,7 +201,7 @@ impl Connection {
 
     /// Gives the driver away to whoever completes an upgrade.
     pub fn into_driver(self) -> Option<http1::Connection<Transport, RequestBody>> {
-        self.driver.0
+        self.driver.connection
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {
@@ -169,23 +211,43 @@ impl Connection {
 }
 
 impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.0
-            && Pin::new(driver).poll(cx).is_ready()
+    fn new(connection: http1::Connection<Transport, RequestBody>) -> Self {
+        let gate = Arc::<Gate>::default();
+        let waker = Waker::from(Arc::clone(&gate));
+        Self {
+            connection: Some(connection),
+            gate,
+            waker,
+        }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        self.gate.task.register(cx.waker());
+        if Pin::new(connection)
+            .poll(&mut Context::from_waker(&self.waker))
+            .is_ready()
         {
             // An error reaches the exchange through the answer or its body.
-            self.0 = None;
+            self.connection = None;
         }
+    }
+}
+
+impl Gate {
+    /// Does something that would wake the driver, which is polled right after.
+    fn quietly<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.shut.store(true, Ordering::Release);
+        let outcome = action();
+        self.shut.store(false, Ordering::Release);
+        outcome
     }
 }
 
 fn quiet() -> Context<'static> {
     Context::from_waker(Waker::noop())
-}
-
-/// Polls a body whose frames come from a driver that was just polled.
-pub fn poll_quietly<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-    poll(&mut quiet())
 }
 
 /// `timeout=5, max=100` → 5 s.
