@@ -25,7 +25,7 @@ pub struct Drained {
 }
 
 impl App {
-    /// Drains and ends everything. Blocks for `drain.timeout` at most, and a moment more.
+    /// Drains and ends everything. Blocks for `drain.delay` and `drain.timeout` at most, and a moment more.
     pub fn drain(self) -> Drained {
         let limits = self.shared.store.load().config.drain;
         let open = self.open();
@@ -59,12 +59,12 @@ impl App {
     }
 
     async fn run_drain(&self, limits: Drain) -> Drained {
-        let deadline = Instant::now() + limits.timeout;
         self.shared
             .workers
             .iter()
             .for_each(|worker| worker.registry.drain());
-        sleep(limits.delay.min(limits.timeout)).await;
+        sleep(limits.delay).await;
+        let deadline = Instant::now() + limits.timeout;
         self.shared.listeners.lock().stop();
         // The acceptors' last look happens on the workers; what they take is counted from then on.
         sleep(LOOK).await;
