@@ -33,7 +33,7 @@ pub async fn forward(
     let listener = &exchange.listener;
     let route = listener
         .routes
-        .find(headers::host(&head), head.uri.path(), &head.method);
+        .find(headers::host(&head), headers::path(&head), &head.method);
     let route = route.ok_or(ProxyError::NoRoute)?;
     exchange.take_route(&route.telemetry, &route.upstream.name);
     let deadline = route.timeout.map(|timeout| exchange.started + timeout);
