@@ -13,4 +13,5 @@ mod support;
 
 mod forwarding;
 mod headers;
+mod stale_connections;
 mod upgrade;
