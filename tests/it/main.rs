@@ -11,7 +11,9 @@
 
 mod support;
 
+mod cancel;
 mod forwarding;
 mod headers;
+mod http10;
 mod stale_connections;
 mod upgrade;
