@@ -36,7 +36,7 @@ const MIN_BUFFER: usize = 8 * 1024;
 
 /// What a client reads that did not finish its request's head in time.
 const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 119\r\n\r\n\
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 121\r\n\r\n\
 {\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time\",\"details\":{\"side\":\"downstream\"}}";
 
 /// How a connection ended.
