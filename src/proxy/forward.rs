@@ -17,7 +17,7 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::{headers, upgrade};
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::request_body::{RequestBody, UploadProgress};
 
 /// Answers `request`.
 ///
@@ -58,10 +58,16 @@ pub async fn forward(
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(&exchange, client_side.flatten(), answer);
     }
-    Ok(pass_on(answer, deadline, version))
+    let upload = exchange.upload().cloned();
+    Ok(pass_on(answer, deadline, version, upload))
 }
 
-fn pass_on(answer: Answer, deadline: Option<Instant>, version: Version) -> Response<ProxyBody> {
+fn pass_on(
+    answer: Answer,
+    deadline: Option<Instant>,
+    version: Version,
+    upload: Option<Arc<UploadProgress>>,
+) -> Response<ProxyBody> {
     let Answer { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
     headers::prepare_response(&mut head);
@@ -75,7 +81,7 @@ fn pass_on(answer: Answer, deadline: Option<Instant>, version: Version) -> Respo
     };
     Response::from_parts(
         head,
-        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits)),
+        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload)),
     )
 }
 
