@@ -16,4 +16,5 @@ mod forwarding;
 mod headers;
 mod http10;
 mod stale_connections;
+mod timeouts;
 mod upgrade;
