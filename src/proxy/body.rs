@@ -19,6 +19,7 @@ use super::exchange::Exchange;
 use crate::upstream::Upstream;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::request_body::{Upload, UploadProgress};
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -159,6 +160,9 @@ pub struct EndpointBody {
     incoming: Incoming,
     lease: Option<Lease>,
     limits: BodyLimits,
+    /// The request's body, if it had one: it may still be on its way.
+    upload: Option<Arc<UploadProgress>>,
+    uploaded: u64,
     ended: Option<End>,
     waiting_since: Option<Instant>,
     /// Made when the endpoint first lets us wait, which most answers never do.
@@ -167,11 +171,18 @@ pub struct EndpointBody {
 
 impl EndpointBody {
     /// Streams `incoming` from the connection on loan.
-    pub fn new(incoming: Incoming, lease: Lease, limits: BodyLimits) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        lease: Lease,
+        limits: BodyLimits,
+        upload: Option<Arc<UploadProgress>>,
+    ) -> Self {
         Self {
             incoming,
             lease: Some(lease),
             limits,
+            upload,
+            uploaded: 0,
             ended: None,
             waiting_since: None,
             timer: None,
@@ -190,6 +201,10 @@ impl EndpointBody {
         if let Poll::Ready(frame) = self.poll_incoming(cx) {
             self.waiting_since = None;
             return Poll::Ready(match frame {
+                Some(Ok(_)) if self.is_late() => {
+                    self.ended = Some(End::Broken);
+                    Some(Err(ProxyError::RequestTimeout))
+                }
                 Some(Ok(frame)) => Some(Ok(frame)),
                 Some(Err(error)) => {
                     self.ended = Some(End::Broken);
@@ -205,6 +220,15 @@ impl EndpointBody {
             self.ended = Some(End::Broken);
             Some(Err(error))
         })
+    }
+
+    /// Whether the time is up with more to come: a client that reads slowly never lets the timer be asked.
+    fn is_late(&self) -> bool {
+        !self.incoming.is_end_stream()
+            && self
+                .limits
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now())
     }
 
     fn poll_incoming(
@@ -234,10 +258,21 @@ impl EndpointBody {
             if limits.deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(ProxyError::RequestTimeout);
             }
-            if silent_until <= now {
-                return Poll::Ready(ProxyError::UpstreamIdle);
+            if silent_until > now {
+                timer.as_mut().reset(next);
+                continue;
             }
-            timer.as_mut().reset(next);
+            let upload = self.upload.as_ref();
+            let uploaded = upload.map_or(0, |upload| upload.bytes());
+            if uploaded == self.uploaded {
+                return Poll::Ready(match upload.map(|upload| upload.state()) {
+                    Some(Upload::AwaitingClient) => ProxyError::ClientIdle,
+                    _ => ProxyError::UpstreamIdle,
+                });
+            }
+            // The endpoint is not silent: it takes the request's body.
+            self.uploaded = uploaded;
+            self.waiting_since = Some(now);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::response;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::{headers, upgrade};
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::request_body::{RequestBody, UploadProgress};
 
 /// Answers `request`.
 ///
@@ -33,11 +33,12 @@ pub async fn forward(
     let listener = &exchange.listener;
     let route = listener
         .routes
-        .find(headers::host(&head), head.uri.path(), &head.method);
+        .find(headers::host(&head), headers::path(&head), &head.method);
     let route = route.ok_or(ProxyError::NoRoute)?;
     exchange.take_route(&route.telemetry, &route.upstream.name);
     let deadline = route.timeout.map(|timeout| exchange.started + timeout);
 
+    let version = head.version;
     let protocol = headers::requested_upgrade(&head);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, protocol);
@@ -57,20 +58,30 @@ pub async fn forward(
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(&exchange, client_side.flatten(), answer);
     }
-    Ok(pass_on(answer, deadline))
+    let upload = exchange.upload().cloned();
+    Ok(pass_on(answer, deadline, version, upload))
 }
 
-fn pass_on(answer: Answer, deadline: Option<Instant>) -> Response<ProxyBody> {
+fn pass_on(
+    answer: Answer,
+    deadline: Option<Instant>,
+    version: Version,
+    upload: Option<Arc<UploadProgress>>,
+) -> Response<ProxyBody> {
     let Answer { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
     headers::prepare_response(&mut head);
+    if version == Version::HTTP_10 && incoming.size_hint().exact().is_none() {
+        // Without chunks its end is the connection's end; this version keeps hyper from promising otherwise.
+        head.version = version;
+    }
     let limits = BodyLimits {
         deadline: deadline.filter(|_| !is_stream(&head)),
         idle: lease.upstream.idle_timeout,
     };
     Response::from_parts(
         head,
-        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits)),
+        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload)),
     )
 }
 

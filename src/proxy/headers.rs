@@ -71,6 +71,14 @@ pub fn host(head: &Parts) -> &str {
     }
 }
 
+/// The path that a route has to take: `OPTIONS *` asks the server as a whole (RFC 9112 §3.2.4), which is its root.
+pub fn path(head: &Parts) -> &str {
+    match head.uri.path() {
+        "*" => "/",
+        path => path,
+    }
+}
+
 /// The protocol that the client asks to switch to, if it does (RFC 9110 §7.8).
 pub fn requested_upgrade(head: &Parts) -> Option<HeaderValue> {
     if head.version != Version::HTTP_11 || !lists(&head.headers, &CONNECTION, "upgrade") {
@@ -168,15 +176,16 @@ fn set_host_and_target(head: &mut Parts) {
 }
 
 fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap) {
-    let kept = headers
-        .get(X_REQUEST_ID)
-        .filter(|id| request_id::is_well_formed(id))
-        .cloned();
-    let id = kept.unwrap_or_else(|| {
-        let id = request_id::generate();
-        headers.insert(X_REQUEST_ID, id.clone());
-        id
-    });
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
+    let first = ids.next().filter(|id| request_id::is_well_formed(id));
+    let id = match (first, ids.next()) {
+        (Some(only), None) => only.clone(),
+        (first, _) => {
+            let id = first.cloned().unwrap_or_else(request_id::generate);
+            headers.insert(X_REQUEST_ID, id.clone());
+            id
+        }
+    };
     exchange.note(|record| record.request_id = Some(id));
 }
 

@@ -49,8 +49,8 @@ pub struct Connection {
 /// Moves the bytes.
 #[derive(Debug)]
 struct Driver {
-    /// `None` once it has ended.
-    connection: Option<http1::Connection<Transport, RequestBody>>,
+    connection: http1::Connection<Transport, RequestBody>,
+    ended: bool,
     gate: Arc<Gate>,
     /// The gate as a waker, made once.
     waker: Waker,
@@ -163,7 +163,7 @@ impl Connection {
 
     /// Whether nothing more will come.
     pub fn has_ended(&self) -> bool {
-        self.driver.connection.is_none()
+        self.driver.ended
     }
 
     /// Whether the connection can take a request now. `false` is final.
@@ -199,9 +199,19 @@ impl Connection {
         }
     }
 
-    /// Gives the driver away to whoever completes an upgrade.
-    pub fn into_driver(self) -> Option<http1::Connection<Transport, RequestBody>> {
-        self.driver.connection
+    /// Waits for the end of HTTP after an answer of 101 and gives the socket, and what was read of what follows, away.
+    pub async fn into_upgraded(mut self) -> (TcpStream, Bytes) {
+        poll_fn(|cx| {
+            self.driver.poll(cx);
+            if self.driver.ended {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        let parts = self.driver.connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {
@@ -215,24 +225,22 @@ impl Driver {
         let gate = Arc::<Gate>::default();
         let waker = Waker::from(Arc::clone(&gate));
         Self {
-            connection: Some(connection),
+            connection,
+            ended: false,
             gate,
             waker,
         }
     }
 
+    /// An error reaches the exchange through the answer or its body. The driver's own future would shut the socket down
+    /// at its end, or give up the socket when the endpoint switches protocols; this way of polling leaves it open.
     fn poll(&mut self, cx: &Context<'_>) {
-        let Some(connection) = &mut self.connection else {
+        if self.ended {
             return;
-        };
-        self.gate.task.register(cx.waker());
-        if Pin::new(connection)
-            .poll(&mut Context::from_waker(&self.waker))
-            .is_ready()
-        {
-            // An error reaches the exchange through the answer or its body.
-            self.connection = None;
         }
+        self.gate.task.register(cx.waker());
+        let mut cx = Context::from_waker(&self.waker);
+        self.ended = self.connection.poll_without_shutdown(&mut cx).is_ready();
     }
 }
 

@@ -12,6 +12,12 @@
 
 mod support;
 
+mod cancel;
 mod config_files;
 mod config_mistakes;
 mod forwarding;
+mod headers;
+mod http10;
+mod stale_connections;
+mod timeouts;
+mod upgrade;
