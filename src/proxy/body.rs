@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -109,7 +109,7 @@ impl Drop for ProxyBody {
         if let Content::Endpoint(body) = &self.content
             && body.outcome() == End::Broken
         {
-            self.fail(&ProxyError::ClientGone);
+            self.fail(body.failure.as_ref().unwrap_or(&ProxyError::ClientGone));
         }
     }
 }
@@ -165,6 +165,8 @@ pub struct EndpointBody {
     uploaded: u64,
     ended: Option<End>,
     waiting_since: Option<Instant>,
+    /// To be told with the next poll.
+    failure: Option<ProxyError>,
     /// Made when the endpoint first lets us wait, which most answers never do.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -186,6 +188,7 @@ impl EndpointBody {
             ended: None,
             waiting_since: None,
             timer: None,
+            failure: None,
         }
     }
 
@@ -198,28 +201,28 @@ impl EndpointBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        if let Poll::Ready(frame) = self.poll_incoming(cx) {
-            self.waiting_since = None;
-            return Poll::Ready(match frame {
-                Some(Ok(_)) if self.is_late() => {
-                    self.ended = Some(End::Broken);
-                    Some(Err(ProxyError::RequestTimeout))
-                }
-                Some(Ok(frame)) => Some(Ok(frame)),
-                Some(Err(error)) => {
-                    self.ended = Some(End::Broken);
-                    Some(Err(ProxyError::UpstreamBody(error)))
-                }
-                None => {
-                    self.ended = Some(End::Complete);
-                    None
-                }
-            });
+        if let Some(error) = self.failure.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        self.poll_timer(cx).map(|error| {
-            self.ended = Some(End::Broken);
-            Some(Err(error))
-        })
+        let error = match self.poll_incoming(cx) {
+            Poll::Ready(Some(Ok(_))) if self.is_late() => ProxyError::RequestTimeout,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting_since = None;
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(Some(Err(error))) => ProxyError::UpstreamBody(error),
+            Poll::Ready(None) => {
+                self.ended = Some(End::Complete);
+                return Poll::Ready(None);
+            }
+            Poll::Pending => ready!(self.poll_timer(cx)),
+        };
+        // An error ends the client's connection at once, with all that is not written yet, be it the head. One poll
+        // later, what came before has been written.
+        self.ended = Some(End::Broken);
+        self.failure = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Whether the time is up with more to come: a client that reads slowly never lets the timer be asked.
