@@ -201,58 +201,58 @@ fn compile_listener(
             route,
         ))
     };
-    let find = |wanted: &str| {
-        upstreams
-            .iter()
-            .find(|upstream| *upstream.name == *wanted)
-            .map(Arc::clone)
-    };
-    let mut routes = Table::default();
-    for route in config
-        .routes
-        .iter()
-        .filter(|route| takes_part(route, &section.name.value))
-    {
-        let Some(upstream) = find(&route.forward.value) else {
-            continue;
-        };
-        let route_name: Arc<str> = route.name.value.as_str().into();
-        let telemetry = telemetry(Arc::clone(&route_name));
-        let target = Arc::new(Route {
-            name: route_name,
-            upstream,
-            timeout: route.timeout,
-            telemetry,
-        });
-        for matcher in matchers(&route.matches) {
-            routes.insert(matcher, Arc::clone(&target));
-        }
-    }
-    if let Some(upstream) = section
-        .forward
-        .as_ref()
-        .and_then(|forward| find(&forward.value))
-    {
-        let telemetry = telemetry(Arc::clone(&name));
-        let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
-        let target = Arc::new(Route {
-            name: Arc::clone(&name),
-            upstream,
-            timeout,
-            telemetry,
-        });
-        routes.insert(everything(), target);
-    }
     Listener {
         id,
         direction,
         timeouts: section.timeouts,
         limits: section.limits,
-        routes,
+        routes: compile_routes(section, config, upstreams, &telemetry),
         no_route: telemetry(NO_ROUTE.into()),
         metrics: environment.metrics.listener(direction.as_str(), &name),
         name,
     }
+}
+
+/// The routes that take part in a listener, and its own `forward` as the last resort.
+fn compile_routes(
+    section: &model::Listener,
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+    telemetry: &dyn Fn(Arc<str>) -> Arc<RouteTelemetry>,
+) -> Table<Arc<Route>> {
+    let target = |name: &str, forward: &str, timeout| {
+        let mut upstreams = upstreams.iter();
+        let upstream = upstreams.find(|upstream| *upstream.name == *forward)?;
+        let name: Arc<str> = name.into();
+        Some(Arc::new(Route {
+            upstream: Arc::clone(upstream),
+            timeout,
+            telemetry: telemetry(Arc::clone(&name)),
+            name,
+        }))
+    };
+    let mut routes = Table::default();
+    for route in &config.routes {
+        if !takes_part(route, &section.name.value) {
+            continue;
+        }
+        let target = target(&route.name.value, &route.forward.value, route.timeout);
+        for (matcher, target) in matchers(&route.matches)
+            .into_iter()
+            .zip(target.iter().cycle())
+        {
+            routes.insert(matcher, Arc::clone(target));
+        }
+    }
+    let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
+    let last_resort = section
+        .forward
+        .as_ref()
+        .and_then(|forward| target(&section.name.value, &forward.value, timeout));
+    if let Some(target) = last_resort {
+        routes.insert(everything(), target);
+    }
+    routes
 }
 
 fn takes_part(route: &model::Route, listener: &str) -> bool {
