@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use super::io::TrackedIo;
 use super::sniff::{Protocol, sniff};
 use super::state::{ConnState, Order};
+use crate::proxy::respond::HEADER_TIMEOUT;
 use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
 use crate::proxy::{ConnInfo, Engine};
-use crate::snapshot::Listener;
+use crate::snapshot::{Listener, ListenerLimits};
 
 /// HTTP/2 flow-control windows: small per stream, large per connection, so that one slow upload does not stop the
 /// others (RFC 9113 §6.9).
@@ -33,11 +34,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// Smallest buffer hyper accepts.
 const MIN_BUFFER: usize = 8 * 1024;
-
-/// What a client reads that did not finish its request's head in time.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 121\r\n\r\n\
-{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time\",\"details\":{\"side\":\"downstream\"}}";
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +74,7 @@ pub async fn serve(
                 && let Some(parts) = Pin::into_inner(connection).into_parts()
             {
                 // Best effort: a client that is not there anymore does not read it.
-                let _ = parts.io.inner().stream().try_write(TIMED_OUT);
+                let _ = parts.io.inner().stream().try_write(HEADER_TIMEOUT);
             }
             end
         }
@@ -102,7 +98,7 @@ fn http1_builder(listener: &Listener, preserve_case: bool) -> http1::Builder {
         .max_buf_size(head.max(MIN_BUFFER))
         .max_header_size(head)
         .preserve_header_case(preserve_case);
-    let default_headers = crate::config::model::ListenerLimits::default().headers;
+    let default_headers = ListenerLimits::default().headers;
     if listener.limits.headers != default_headers {
         // Only where it differs: another number than hyper's own is kept on the heap, at a cost for each request.
         builder.max_headers(usize::try_from(listener.limits.headers).unwrap_or(usize::MAX));
@@ -179,22 +175,5 @@ fn register_once(state: &ConnState, cx: &Context<'_>, registered: &mut bool) {
     if !*registered {
         state.waker.register(cx.waker());
         *registered = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fixed_answer_states_its_own_length() {
-        let text = std::str::from_utf8(TIMED_OUT).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.ends_with(&format!("content-length: {}", body.len())),
-            "{}",
-            body.len()
-        );
-        serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

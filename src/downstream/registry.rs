@@ -13,8 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::state::{ConnState, Order, Phase};
-use crate::config::model::ListenerTimeouts;
-use crate::snapshot::ListenerId;
+use crate::snapshot::{ListenerId, ListenerTimeouts};
 
 /// How long a draining connection without a request stays open, so that a request already on its way is answered and
 /// told to go elsewhere, not met by a closed door.

@@ -16,6 +16,12 @@ use crate::telemetry::record::RequestRecord;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+/// What a client reads that did not finish its request's head in time. There is no exchange yet to answer in, so the
+/// connection writes it as it stands.
+pub const HEADER_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 121\r\n\r\n\
+{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time\",\"details\":{\"side\":\"downstream\"}}";
+
 /// The answer to a request that met `error`.
 pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     exchange.fail(error);
@@ -164,5 +170,22 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::UpstreamBody(_) => "http_response_incomplete",
         ProxyError::UpstreamIdle | ProxyError::RequestTimeout => "http_response_timeout",
         ProxyError::Panic => "proxy_internal_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_answer_states_its_own_length() {
+        let text = std::str::from_utf8(HEADER_TIMEOUT).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::model::{Config, Direction, HeaderCase, ListenerLimits, ListenerTimeouts};
+use crate::config::model::{Config, HeaderCase};
+pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
 use crate::route::Route;
 use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;

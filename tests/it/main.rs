@@ -18,6 +18,7 @@ mod config_mistakes;
 mod forwarding;
 mod headers;
 mod http10;
+mod layering;
 mod stale_connections;
 mod timeouts;
 mod upgrade;
