@@ -46,4 +46,4 @@ demo:
 
 # Accept what the tests print now as what they should print; read the diff before you commit it
 bless:
-    OUTRIGGER_BLESS=1 cargo test --locked
+    BLESS=1 cargo test --locked
