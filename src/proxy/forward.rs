@@ -16,6 +16,7 @@ use super::attempt::{Answer, attempt};
 use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::seen::Seen;
 use super::{headers, upgrade};
 use crate::upstream::request_body::{RequestBody, UploadProgress};
 
@@ -29,7 +30,8 @@ pub async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
-    headers::check_request(&head)?;
+    let seen = Seen::of(&head.headers);
+    headers::check_request(&head, seen)?;
     let listener = &exchange.listener;
     let route = listener
         .routes
@@ -39,9 +41,9 @@ pub async fn forward(
     let deadline = route.timeout.map(|timeout| exchange.started + timeout);
 
     let version = head.version;
-    let protocol = headers::requested_upgrade(&head);
+    let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
-    headers::prepare_request(&exchange, &mut head, protocol);
+    headers::prepare_request(&exchange, &mut head, seen, protocol);
     let body = if body.is_end_stream() {
         RequestBody::empty()
     } else {

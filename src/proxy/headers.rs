@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::request_id;
+use super::seen::{Field, Seen};
 use crate::snapshot::forwarding::Forwarding;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -34,7 +35,7 @@ const MAX_HOPS: usize = 32;
 /// # Errors
 ///
 /// [`ProxyError::ConnectMethod`], [`ProxyError::BadRequest`].
-pub fn check_request(head: &Parts) -> Result<(), ProxyError> {
+pub fn check_request(head: &Parts, seen: Seen) -> Result<(), ProxyError> {
     if head.method == Method::CONNECT {
         return Err(ProxyError::ConnectMethod);
     }
@@ -51,7 +52,7 @@ pub fn check_request(head: &Parts) -> Result<(), ProxyError> {
     if host.is_some_and(|host| host.to_str().is_err()) {
         return Err(ProxyError::BadRequest("`Host` is not a host name"));
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+    if seen.has(Field::TransferEncoding) && seen.has(Field::ContentLength) {
         return Err(ProxyError::BadRequest(
             "the request has both `Transfer-Encoding` and `Content-Length`",
         ));
@@ -80,21 +81,31 @@ pub fn path(head: &Parts) -> &str {
 }
 
 /// The protocol that the client asks to switch to, if it does (RFC 9110 §7.8).
-pub fn requested_upgrade(head: &Parts) -> Option<HeaderValue> {
-    if head.version != Version::HTTP_11 || !lists(&head.headers, &CONNECTION, "upgrade") {
+pub fn requested_upgrade(head: &Parts, seen: Seen) -> Option<HeaderValue> {
+    if !seen.has(Field::Upgrade)
+        || head.version != Version::HTTP_11
+        || !lists(&head.headers, &CONNECTION, "upgrade")
+    {
         return None;
     }
     head.headers.get(UPGRADE).cloned()
 }
 
 /// Makes the head of the request to the endpoint out of the client's.
-pub fn prepare_request(exchange: &Exchange, head: &mut Parts, upgrade: Option<HeaderValue>) {
-    strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(EXPECT);
-    set_host_and_target(head);
+pub fn prepare_request(
+    exchange: &Exchange,
+    head: &mut Parts,
+    seen: Seen,
+    upgrade: Option<HeaderValue>,
+) {
+    strip_hop_by_hop(&mut head.headers, seen);
+    if seen.has(Field::Expect) {
+        head.headers.remove(EXPECT);
+    }
+    set_host_and_target(head, seen);
     head.version = Version::HTTP_11;
-    set_forwarded(exchange, &mut head.headers);
-    set_request_id(exchange, &mut head.headers);
+    set_forwarded(exchange, &mut head.headers, seen);
+    set_request_id(exchange, &mut head.headers, seen);
     if let Some(protocol) = upgrade {
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -104,33 +115,38 @@ pub fn prepare_request(exchange: &Exchange, head: &mut Parts, upgrade: Option<He
 
 /// Makes the head of the answer to the client out of the endpoint's.
 pub fn prepare_response(head: &mut http::response::Parts) {
-    strip_hop_by_hop(&mut head.headers);
+    let seen = Seen::of(&head.headers);
+    strip_hop_by_hop(&mut head.headers, seen);
     head.version = Version::HTTP_11;
 }
 
 /// Removes what concerns one connection only.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none of them: looking at each name once is cheaper than looking each of them up.
-    if !headers.keys().any(concerns_one_connection) {
-        return;
+fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    if seen.has(Field::Connection) {
+        let mut values = headers.get_all(CONNECTION).iter();
+        if !values.all(is_about_persistence) {
+            remove_listed(headers);
+        }
+        headers.remove(CONNECTION);
     }
-    remove_listed(headers);
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
+    for (field, name) in [
+        (Field::KeepAlive, KEEP_ALIVE),
+        (Field::ProxyConnection, PROXY_CONNECTION),
+        (Field::Te, TE),
+        (Field::TransferEncoding, TRANSFER_ENCODING),
+        (Field::Upgrade, UPGRADE),
     ] {
-        headers.remove(name);
+        if seen.has(field) {
+            headers.remove(name);
+        }
     }
 }
 
-fn concerns_one_connection(name: &HeaderName) -> bool {
-    matches!(*name, CONNECTION | TE | TRANSFER_ENCODING | UPGRADE)
-        || name == KEEP_ALIVE
-        || name == PROXY_CONNECTION
+/// `close` and `keep-alive` name no other field.
+fn is_about_persistence(value: &HeaderValue) -> bool {
+    [&b"keep-alive"[..], b"close"]
+        .iter()
+        .any(|word| value.as_bytes().eq_ignore_ascii_case(word))
 }
 
 /// Removes the fields that `Connection` names, but for those whose loss would change what the message is.
@@ -158,7 +174,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// `Host` from the target where that names one, and the target in origin form.
-fn set_host_and_target(head: &mut Parts) {
+fn set_host_and_target(head: &mut Parts, seen: Seen) {
     if let Some(authority) = head.uri.authority() {
         // The part before `@` is for nobody but the client.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -169,32 +185,32 @@ fn set_host_and_target(head: &mut Parts) {
             Some(path) => Uri::from(path.clone()),
             None => Uri::from_static("/"),
         };
-    } else if !head.headers.contains_key(HOST) {
+    } else if !seen.has(Field::Host) {
         // HTTP/1.0 may come without; HTTP/1.1 allows it to be empty, not to be absent (RFC 9112 §3.2).
         head.headers.insert(HOST, HeaderValue::from_static(""));
     }
 }
 
-fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap) {
-    let mut ids = headers.get_all(X_REQUEST_ID).iter();
-    let first = ids.next().filter(|id| request_id::is_well_formed(id));
-    let id = match (first, ids.next()) {
-        (Some(only), None) => only.clone(),
-        (first, _) => {
-            let id = first.cloned().unwrap_or_else(request_id::generate);
-            headers.insert(X_REQUEST_ID, id.clone());
-            id
-        }
+fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
+    let sent = if seen.has(Field::RequestId) {
+        headers.get(X_REQUEST_ID)
+    } else {
+        None
     };
+    let kept = sent.filter(|id| request_id::is_well_formed(id)).cloned();
+    let id = kept.unwrap_or_else(request_id::generate);
+    // Also when it is kept: there may have been several, and one goes on.
+    headers.insert(X_REQUEST_ID, id.clone());
     exchange.note(|record| record.request_id = Some(id));
 }
 
-fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap) {
+fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
     let forwarding = &exchange.snapshot.forwarding;
     let peer = exchange.connection.peer.ip();
-    let trusted = forwarding.trusts(peer);
-    if claims_a_client(headers) {
-        if trusted {
+    let claimed = seen.has(Field::Claim);
+    let believed = claimed && forwarding.trusts(peer);
+    if claimed {
+        if believed {
             if let Some(client) = named_client(headers, forwarding) {
                 exchange.note(|record| record.client = client);
             }
@@ -203,7 +219,7 @@ fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap) {
         }
     }
     if forwarding.x_forwarded {
-        set_x_forwarded(headers, &exchange.connection.peer_header);
+        set_x_forwarded(headers, &exchange.connection.peer_header, believed);
     }
     if forwarding.forwarded {
         append_forwarded(headers, peer);
@@ -212,10 +228,6 @@ fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap) {
 
 fn is_claim(name: &HeaderName) -> bool {
     name == FORWARDED || name.as_str().starts_with("x-forwarded-")
-}
-
-fn claims_a_client(headers: &HeaderMap) -> bool {
-    headers.keys().any(is_claim)
 }
 
 fn drop_claims(headers: &mut HeaderMap) {
@@ -249,13 +261,18 @@ fn named_client(headers: &HeaderMap, forwarding: &Forwarding) -> Option<IpAddr> 
     client
 }
 
-fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
-    let chain = joined(headers, &X_FORWARDED_FOR, peer);
+/// `believed`: there may be such fields already, to be added to.
+fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, believed: bool) {
+    let chain = if believed {
+        joined(headers, &X_FORWARDED_FOR, peer)
+    } else {
+        peer.clone()
+    };
     headers.insert(X_FORWARDED_FOR, chain);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    if !believed || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
+    if (!believed || !headers.contains_key(X_FORWARDED_HOST))
         && let Some(host) = headers.get(HOST).cloned()
     {
         headers.insert(X_FORWARDED_HOST, host);

@@ -12,6 +12,7 @@ pub mod forward;
 pub mod headers;
 pub mod request_id;
 pub mod respond;
+pub mod seen;
 pub mod service;
 pub mod stack;
 pub mod upgrade;
