@@ -205,7 +205,13 @@ impl EndpointBody {
                     self.ended = Some(End::Broken);
                     Some(Err(ProxyError::RequestTimeout))
                 }
-                Some(Ok(frame)) => Some(Ok(frame)),
+                Some(Ok(frame)) => {
+                    // Trailers are the last frame; HTTP/2 does not ask for what comes after them.
+                    if frame.is_trailers() {
+                        self.ended = Some(End::Complete);
+                    }
+                    Some(Ok(frame))
+                }
                 Some(Err(error)) => {
                     self.ended = Some(End::Broken);
                     Some(Err(ProxyError::UpstreamBody(error)))
