@@ -11,10 +11,12 @@
 
 mod support;
 
+mod balancing;
 mod cancel;
 mod forwarding;
 mod headers;
 mod http10;
+mod http2;
 mod stale_connections;
 mod timeouts;
 mod upgrade;
