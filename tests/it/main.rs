@@ -18,5 +18,6 @@ mod headers;
 mod http10;
 mod http2;
 mod stale_connections;
+mod streaming;
 mod timeouts;
 mod upgrade;
