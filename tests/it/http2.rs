@@ -176,8 +176,13 @@ fn a_reset_stream_cancels_its_request_at_the_app_and_no_other() {
     let proxy = Proxy::before(origin.address());
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
-    let pending = client
-        .run(async { tokio::spawn(sender.send_request(request("GET", "http://a/x", empty()))) });
+    let pending = client.spawn(async move {
+        drop(
+            sender
+                .send_request(request("GET", "http://a/x", empty()))
+                .await,
+        );
+    });
     eventually("it has arrived", || origin.count() == 1);
     pending.abort();
     told.recv_timeout(PATIENCE).unwrap();

@@ -6,7 +6,9 @@
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test binary has no users, its helpers are read where they are called, and a panic is how it fails"
+    clippy::disallowed_methods,
+    reason = "a test binary has no users, its helpers are read where they are called, its clock is the wall's, and a \
+              panic is how it fails"
 )]
 
 mod support;
@@ -15,6 +17,7 @@ mod balancing;
 mod cancel;
 mod forwarding;
 mod headers;
+mod hostile;
 mod http10;
 mod http2;
 mod stale_connections;

@@ -13,6 +13,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use super::PATIENCE;
 
@@ -91,6 +92,11 @@ impl Http2 {
                 .await
                 .unwrap_or_else(|_| panic!("not within {PATIENCE:?}"))
         })
+    }
+
+    /// Runs `future` beside the test.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(future)
     }
 
     pub fn send(&self, request: Request<Upload>) -> Result<Answer, hyper::Error> {
