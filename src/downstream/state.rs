@@ -71,9 +71,11 @@ impl ConnState {
         }
     }
 
-    /// Notes that the peer speaks HTTP/2.
+    /// Notes that the peer speaks HTTP/2: its connection is begun, and may idle before its first request, too.
     pub fn set_multiplexed(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+        self.changed();
     }
 
     /// Notes bytes from the peer.

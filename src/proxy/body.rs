@@ -4,7 +4,7 @@
 //! read when the client can take it. It holds the exchange and the endpoint's connection to the end; then the
 //! connection returns to its pool, if the answer was complete, or is closed.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ProxyError;
@@ -208,6 +209,10 @@ impl EndpointBody {
             Poll::Ready(Some(Ok(_))) if self.is_late() => ProxyError::RequestTimeout,
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
+                // Trailers are the last frame; HTTP/2 does not ask for what comes after them.
+                if frame.is_trailers() {
+                    self.ended = Some(End::Complete);
+                }
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(Some(Err(error))) => ProxyError::UpstreamBody(error),
@@ -254,7 +259,8 @@ impl EndpointBody {
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(next)));
-            if timer.as_mut().poll(cx).is_pending() {
+            // See `attempt`: the clock goes on when the task's share of time is used up.
+            if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();

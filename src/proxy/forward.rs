@@ -93,5 +93,10 @@ fn is_stream(head: &response::Parts) -> bool {
         .headers
         .get(CONTENT_TYPE)
         .map_or(&b""[..], |value| value.as_bytes());
-    content_type.starts_with(b"text/event-stream") || content_type.starts_with(b"application/grpc")
+    let is = |kind: &[u8]| {
+        content_type
+            .get(..kind.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    };
+    is(b"text/event-stream") || is(b"application/grpc")
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
@@ -103,6 +103,9 @@ pub fn prepare_request(
         head.headers.remove(EXPECT);
     }
     set_host_and_target(head, seen);
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     set_forwarded(exchange, &mut head.headers, seen);
     set_request_id(exchange, &mut head.headers, seen);
@@ -188,6 +191,21 @@ fn set_host_and_target(head: &mut Parts, seen: Seen) {
     } else if !seen.has(Field::Host) {
         // HTTP/1.0 may come without; HTTP/1.1 allows it to be empty, not to be absent (RFC 9112 §3.2).
         head.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+}
+
+/// HTTP/2 may cut a cookie into crumbs, which HTTP/1 does not know (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, cookie);
     }
 }
 

@@ -5,20 +5,27 @@
     missing_docs,
     dead_code,
     clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::zero_repeat_side_effects,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test binary has no users, its helpers are read where they are called, and a panic is how it fails"
+    reason = "a test binary has no users, its helpers are read where they are called, its clock is the wall's, and a \
+              panic is how it fails"
 )]
 
 mod support;
 
+mod balancing;
 mod cancel;
 mod config_files;
 mod config_mistakes;
 mod forwarding;
 mod headers;
+mod hostile;
 mod http10;
+mod http2;
 mod layering;
 mod stale_connections;
+mod streaming;
 mod timeouts;
 mod upgrade;

@@ -175,6 +175,11 @@ impl Client {
         matches!(self.reader.read(&mut [0; 1]), Ok(0) | Err(_))
     }
 
+    /// What was read from the socket and not yet asked for.
+    pub fn buffered(&self) -> &[u8] {
+        self.reader.buffer()
+    }
+
     pub fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }

@@ -2,6 +2,7 @@
 //! started from YAML on free ports. Each ends with its test, and a panic in an origin fails it.
 
 pub mod client;
+pub mod http2;
 pub mod origin;
 pub mod proxy;
 
