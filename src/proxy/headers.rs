@@ -39,9 +39,8 @@ pub fn check_request(head: &Parts, seen: Seen) -> Result<(), ProxyError> {
     if head.method == Method::CONNECT {
         return Err(ProxyError::ConnectMethod);
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let host = head.headers.get(HOST);
+    if seen.any_repeated() && head.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(ProxyError::BadRequest(
             "the request has more than one `Host`",
         ));
@@ -126,11 +125,13 @@ pub fn prepare_response(head: &mut http::response::Parts) {
 /// Removes what concerns one connection only.
 fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
     if seen.has(Field::Connection) {
-        let mut values = headers.get_all(CONNECTION).iter();
-        if !values.all(is_about_persistence) {
+        if seen.any_repeated() {
             remove_listed(headers);
         }
-        headers.remove(CONNECTION);
+        match headers.remove(CONNECTION) {
+            Some(value) if !is_about_persistence(&value) => remove_all(headers, &named_in(&value)),
+            _ => {}
+        }
     }
     for (field, name) in [
         (Field::KeepAlive, KEEP_ALIVE),
@@ -152,17 +153,27 @@ fn is_about_persistence(value: &HeaderValue) -> bool {
         .any(|word| value.as_bytes().eq_ignore_ascii_case(word))
 }
 
-/// Removes the fields that `Connection` names, but for those whose loss would change what the message is.
+/// Removes the fields that `Connection`, which occurs several times, names.
 fn remove_listed(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .flat_map(named_in)
         .collect();
-    for name in listed {
+    remove_all(headers, &listed);
+}
+
+/// The fields that a value of `Connection` names, but for those whose loss would change what the message is.
+fn named_in(value: &HeaderValue) -> Vec<HeaderName> {
+    let names = value.to_str().unwrap_or_default().split(',');
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| ![HOST, CONTENT_LENGTH, CONNECTION].contains(name))
+        .collect()
+}
+
+fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
         headers.remove(name);
     }
 }

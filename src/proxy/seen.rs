@@ -8,7 +8,10 @@ use http::header::HeaderName;
 
 /// A set of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen(u16);
+pub struct Seen {
+    fields: u16,
+    repeated: bool,
+}
 
 /// One of the fields, or a group of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +44,21 @@ pub enum Field {
 impl Seen {
     /// Looks at the name of every field of `headers`, once.
     pub fn of(headers: &HeaderMap) -> Self {
-        Self(
-            headers
-                .keys()
-                .filter_map(field)
-                .fold(0, |seen, field| seen | field as u16),
-        )
+        let fields = headers.keys().filter_map(field);
+        Self {
+            fields: fields.fold(0, |seen, field| seen | field as u16),
+            repeated: headers.len() > headers.keys_len(),
+        }
     }
 
     /// Whether `field` is among them.
     pub fn has(self, field: Field) -> bool {
-        self.0 & field as u16 != 0
+        self.fields & field as u16 != 0
+    }
+
+    /// Whether a name, any name, occurs more than once.
+    pub fn any_repeated(self) -> bool {
+        self.repeated
     }
 }
 
