@@ -11,23 +11,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::state::ConnState;
+use crate::wire::Wire;
 
 /// A socket and the state it keeps up to date.
 #[derive(Debug)]
 pub struct TrackedIo {
-    stream: TcpStream,
+    stream: Wire,
     state: Arc<ConnState>,
 }
 
 impl TrackedIo {
     /// Wraps `stream`.
     pub fn new(stream: TcpStream, state: Arc<ConnState>) -> Self {
-        Self { stream, state }
+        Self {
+            stream: Wire(stream),
+            state,
+        }
     }
 
     /// The socket.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        &self.stream.0
     }
 }
 

@@ -95,6 +95,10 @@ pub async fn attempt(
     }
 }
 
+/// How long a connection must have been idle before it is asked whether its peer is still there. What is closed sooner
+/// is found by sending: then not a byte has left.
+const UNASKED: Duration = Duration::from_millis(2);
+
 /// A pooled connection whose peer is still there.
 async fn take_pooled(
     endpoint: &Endpoint,
@@ -103,7 +107,8 @@ async fn take_pooled(
     now: Instant,
 ) -> Option<Box<Connection>> {
     while let Some(mut connection) = endpoint.pool.take(worker, now, &upstream.pool) {
-        if connection.is_usable().await {
+        let idle = now.saturating_duration_since(connection.idle_since());
+        if idle < UNASKED || connection.is_usable().await {
             endpoint.metrics.reused.inc();
             return Some(connection);
         }

@@ -79,7 +79,7 @@ impl Pipe {
         let cut = exchange.engine.cut.clone();
         let joined = async {
             let (client, endpoint) = tokio::join!(client, connection.into_upgraded());
-            if let Ok(client) = client {
+            if let (Ok(client), Some(endpoint)) = (client, endpoint) {
                 join(client, endpoint, &exchange).await;
             }
         };

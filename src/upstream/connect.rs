@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::pool::PoolSettings;
+use crate::wire::Wire;
 
 /// Read buffer of an upstream connection, at most: a chunk this large keeps a long answer's cost per byte low, and
 /// bounds what a connection holds.
@@ -64,6 +65,6 @@ async fn open(
     builder
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(settings.preserve_header_case);
-    let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+    let (sender, driver) = builder.handshake(TokioIo::new(Wire(stream))).await?;
     Ok(Box::new(Connection::new(sender, driver)))
 }

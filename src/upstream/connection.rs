@@ -30,9 +30,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
+use crate::wire::Wire;
 
 /// The transport below an upstream connection.
-pub type Transport = TokioIo<TcpStream>;
+pub type Transport = TokioIo<Wire>;
 
 /// One connection; serves one request at a time.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub struct Connection {
 /// Moves the bytes.
 #[derive(Debug)]
 struct Driver {
-    connection: http1::Connection<Transport, RequestBody>,
+    connection: Option<http1::Connection<Transport, RequestBody>>,
     ended: bool,
     gate: Arc<Gate>,
     /// The gate as a waker, made once.
@@ -136,6 +137,12 @@ impl Connection {
         let mut answer = pin!(driver.gate.quietly(|| sender.try_send_request(*request)));
         let outcome = poll_fn(|cx| {
             driver.poll(cx);
+            let outcome = answer.as_mut().poll(&mut quiet());
+            if outcome.is_ready() || !driver.ended {
+                return outcome;
+            }
+            // The peer was found gone before the request was taken up: it comes back when the driver is dropped.
+            driver.connection = None;
             answer.as_mut().poll(&mut quiet())
         })
         .await;
@@ -200,7 +207,7 @@ impl Connection {
     }
 
     /// Waits for the end of HTTP after an answer of 101 and gives the socket, and what was read of what follows, away.
-    pub async fn into_upgraded(mut self) -> (TcpStream, Bytes) {
+    pub async fn into_upgraded(mut self) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| {
             self.driver.poll(cx);
             if self.driver.ended {
@@ -210,8 +217,8 @@ impl Connection {
             }
         })
         .await;
-        let parts = self.driver.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let parts = self.driver.connection?.into_parts();
+        Some((parts.io.into_inner().0, parts.read_buf))
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {
@@ -225,7 +232,7 @@ impl Driver {
         let gate = Arc::<Gate>::default();
         let waker = Waker::from(Arc::clone(&gate));
         Self {
-            connection,
+            connection: Some(connection),
             ended: false,
             gate,
             waker,
@@ -235,12 +242,12 @@ impl Driver {
     /// An error reaches the exchange through the answer or its body. The driver's own future would shut the socket down
     /// at its end, or give up the socket when the endpoint switches protocols; this way of polling leaves it open.
     fn poll(&mut self, cx: &Context<'_>) {
-        if self.ended {
+        let Some(connection) = self.connection.as_mut().filter(|_| !self.ended) else {
             return;
-        }
+        };
         self.gate.task.register(cx.waker());
         let mut cx = Context::from_waker(&self.waker);
-        self.ended = self.connection.poll_without_shutdown(&mut cx).is_ready();
+        self.ended = connection.poll_without_shutdown(&mut cx).is_ready();
     }
 }
 

@@ -14,7 +14,7 @@ const FUNCTION_LINES: usize = 60;
 const TABLES: [(&str, &str); 2] = [("proxy/error.rs", "facts"), ("telemetry/metrics.rs", "new")];
 
 /// What each module may import; everything else of the crate is refused.
-const MAY: [(&str, &[&str]); 14] = [
+const MAY: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -75,6 +75,7 @@ const MAY: [(&str, &[&str]); 14] = [
             "telemetry",
             "tls",
             "units",
+            "wire",
             "drain",
         ],
     ),
@@ -103,9 +104,10 @@ const MAY: [(&str, &[&str]); 14] = [
         ],
     ),
     ("route", &["upstream", "policy", "telemetry", "units"]),
-    ("upstream", &["policy", "telemetry", "tls", "units"]),
+    ("upstream", &["policy", "telemetry", "tls", "units", "wire"]),
     ("policy", &["units"]),
     ("config", &["units"]),
+    ("wire", &[]),
     ("telemetry", &["units"]),
     ("tls", &["units"]),
     ("units", &[]),
