@@ -165,6 +165,8 @@ pub struct EndpointBody {
     upload: Option<Arc<UploadProgress>>,
     uploaded: u64,
     ended: Option<End>,
+    /// What broke the answer, kept back for one poll.
+    broken: Option<ProxyError>,
     waiting_since: Option<Instant>,
     /// Made when the endpoint first lets us wait, which most answers never do.
     timer: Option<Pin<Box<Sleep>>>,
@@ -185,6 +187,7 @@ impl EndpointBody {
             upload,
             uploaded: 0,
             ended: None,
+            broken: None,
             waiting_since: None,
             timer: None,
         }
@@ -199,6 +202,9 @@ impl EndpointBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if let Poll::Ready(frame) = self.poll_incoming(cx) {
             self.waiting_since = None;
             return Poll::Ready(match frame {
@@ -214,8 +220,11 @@ impl EndpointBody {
                     Some(Ok(frame))
                 }
                 Some(Err(error)) => {
+                    // An error makes hyper drop what it has not sent yet: let it send what did arrive, the head at least.
                     self.ended = Some(End::Broken);
-                    Some(Err(ProxyError::UpstreamBody(error)))
+                    self.broken = Some(ProxyError::UpstreamBody(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 None => {
                     self.ended = Some(End::Complete);
