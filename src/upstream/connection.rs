@@ -8,7 +8,8 @@
 //! its peer has closed it is found when it is next taken, or when the pool is swept.
 //!
 //! What the driver hands over arrives during our own poll of it, so the handle's futures are polled with a waker that
-//! does nothing.
+//! does nothing; and outside tokio's cooperative budget, for a future that is ready but out of budget would ask that
+//! waker for another poll.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
@@ -107,7 +109,7 @@ impl Connection {
             ended,
             ..
         } = self;
-        let mut answer = pin!(sender.try_send_request(request));
+        let mut answer = pin!(unconstrained(sender.try_send_request(request)));
         let outcome = poll_fn(|cx| {
             poll_driver(driver, ended, cx);
             answer.as_mut().poll(&mut quiet())
