@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
@@ -134,7 +135,9 @@ impl Connection {
         request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, SendFailure> {
         let Self { sender, driver, .. } = self;
-        let mut answer = pin!(driver.gate.quietly(|| sender.try_send_request(*request)));
+        let answer = driver.gate.quietly(|| sender.try_send_request(*request));
+        // Outside the cooperative budget: a ready future out of budget would ask a waker that does nothing to poll it again.
+        let mut answer = pin!(unconstrained(answer));
         let outcome = poll_fn(|cx| {
             driver.poll(cx);
             let outcome = answer.as_mut().poll(&mut quiet());

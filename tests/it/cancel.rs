@@ -198,3 +198,20 @@ fn an_app_that_answers_before_the_upload_ends_is_heard() {
     assert_eq!((answer.status(), answer.text().as_str()), (413, "no more"));
     assert_eq!(proxy.client().get("/next").status(), 413);
 }
+
+#[test]
+fn what_arrived_before_the_app_broke_off_is_passed_on() {
+    // Head, part and end come in one go.
+    let origin = Origin::start(|_, peer| {
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        Then::Close
+    });
+    let proxy = Proxy::before(origin.address());
+    for _ in 0..50 {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(client.read_head().unwrap().status(), 200);
+        assert_eq!(client.chunk().unwrap().unwrap(), b"hello");
+        assert!(client.is_closed());
+    }
+}

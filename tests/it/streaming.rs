@@ -317,3 +317,39 @@ fn memory_stays_flat_under_a_large_upload() {
     let grown = growth(&program, before, || upload(program.address, LARGE));
     assert!(grown < FLAT, "{grown} bytes for {LARGE}");
 }
+
+#[test]
+fn an_answer_in_the_middle_of_a_large_upload_reaches_a_client_that_goes_on_sending() {
+    let origin = Origin::start(|_, peer| {
+        peer.send("HTTP/1.1 413 Payload Too Large\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno more");
+        peer.is_closed();
+        Then::Close
+    });
+    let proxy = Proxy::before(origin.address());
+    for _ in 0..200 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n");
+        // It may be cut off here, but not before it can know why.
+        drop(client.try_send(vec![b'a'; 8_000_000]));
+        let answer = client.read();
+        assert_eq!((answer.status(), answer.text().as_str()), (413, "no more"));
+    }
+}
+
+#[test]
+fn a_request_that_waits_behind_a_streamed_answer_is_served() {
+    let origin = Origin::start(|_, peer| {
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        peer.send("5\r\nhello\r\n");
+        peer.send("0\r\n\r\n");
+        Then::KeepAlive
+    });
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    for _ in 0..300 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(5));
+        for _ in 0..5 {
+            assert_eq!(client.read().text(), "hello");
+        }
+    }
+}

@@ -147,3 +147,16 @@ fn a_drain_ends_a_switched_connection_at_its_time_limit() {
     proxy.drain();
     assert!(client.is_closed());
 }
+
+#[test]
+fn a_switched_connection_still_counts() {
+    let origin = echo();
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.read_head().unwrap().status(), 101);
+    assert_eq!(client.bytes(5), b"ready");
+    assert_eq!(proxy.app().connections(), [1]);
+    drop(client);
+    eventually("it has ended", || proxy.app().connections() == [0]);
+}
