@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
 use tokio_util::io::{InspectReader, InspectWriter};
 
 use super::attempt::Answer;
@@ -21,9 +23,8 @@ use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers;
-use crate::upstream::connection::{Connection, Transport};
+use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::InFlight;
-use crate::upstream::request_body::RequestBody;
 
 /// A pipe in which nothing moves for this long is taken for abandoned: longer than any keep-alive ping in use.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -44,11 +45,7 @@ pub fn switch(
     answer: Answer,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let client = client.ok_or(ProxyError::UnaskedUpgrade)?;
-    let Answer {
-        mut response,
-        lease,
-    } = answer;
-    let endpoint = hyper::upgrade::on(&mut response);
+    let Answer { response, lease } = answer;
     let protocol = response.headers().get(UPGRADE).cloned();
     let (mut head, _) = response.into_parts();
     headers::prepare_response(&mut head);
@@ -62,7 +59,7 @@ pub fn switch(
         in_flight: lease.in_flight,
         exchange: Arc::clone(exchange),
     };
-    exchange.engine.upgrades.spawn(pipe.run(client, endpoint));
+    exchange.engine.upgrades.spawn(pipe.run(client));
     Ok(Response::from_parts(head, ProxyBody::full("")))
 }
 
@@ -73,36 +70,27 @@ struct Pipe {
 }
 
 impl Pipe {
-    async fn run(self, client: OnUpgrade, endpoint: OnUpgrade) {
+    async fn run(self, client: OnUpgrade) {
         let Self {
             connection,
             in_flight,
             exchange,
         } = self;
-        let Some(driver) = connection.into_driver() else {
-            return;
+        let cut = exchange.engine.cut.clone();
+        let joined = async {
+            let (client, endpoint) = tokio::join!(client, connection.into_upgraded());
+            if let Ok(client) = client {
+                join(client, endpoint, &exchange).await;
+            }
         };
-        let (client, endpoint) = tokio::join!(client, async {
-            let (upgraded, _) = tokio::join!(endpoint, drive(driver));
-            upgraded
-        });
-        if let (Ok(client), Ok(endpoint)) = (client, endpoint) {
-            let cut = exchange.engine.cut.clone();
-            // A cut, an error or an end: in each case both sides are closed by being dropped.
-            let _ = cut
-                .run_until_cancelled(join(client, endpoint, &exchange))
-                .await;
-        }
+        // A cut, an error or an end: in each case both sides are closed by being dropped.
+        let _ = cut.run_until_cancelled(joined).await;
         drop(in_flight);
     }
 }
 
-async fn drive(driver: hyper::client::conn::http1::Connection<Transport, RequestBody>) {
-    // Its error, if any, reaches the other future as a promise that is not kept.
-    let _ = driver.with_upgrades().await;
-}
-
-async fn join(client: Upgraded, endpoint: Upgraded, exchange: &Exchange) {
+/// `early` was read from the endpoint together with its answer.
+async fn join(client: Upgraded, (mut endpoint, early): (TcpStream, Bytes), exchange: &Exchange) {
     let moved = AtomicU64::new(0);
     let up = |bytes: &[u8]| {
         moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -112,9 +100,12 @@ async fn join(client: Upgraded, endpoint: Upgraded, exchange: &Exchange) {
         exchange.sent(bytes.len());
     };
     let mut client = counted(TokioIo::new(client), up, down);
-    let mut endpoint = TokioIo::new(endpoint);
+    let talk = async {
+        client.write_all(&early).await?;
+        copy_bidirectional(&mut client, &mut endpoint).await
+    };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut endpoint) => {}
+        _ = talk => {}
         () = stalled(&moved) => {}
     }
 }

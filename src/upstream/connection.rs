@@ -11,10 +11,11 @@
 //! does nothing.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -32,18 +33,14 @@ pub type Transport = TokioIo<TcpStream>;
 #[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<RequestBody>,
-    driver: Driver,
+    driver: http1::Connection<Transport, RequestBody>,
+    /// Whether the driver has come to its end, after which it must not be polled.
+    ended: bool,
     opened: Instant,
     idle_since: Instant,
     /// What the peer announced with `Keep-Alive: timeout`, already shortened.
     peer_idle_timeout: Option<Duration>,
     reused: bool,
-}
-
-#[derive(Debug)]
-enum Driver {
-    Running(http1::Connection<Transport, RequestBody>),
-    Ended,
 }
 
 /// A request that got no answer.
@@ -64,7 +61,8 @@ impl Connection {
         let now = Instant::now();
         Self {
             sender,
-            driver: Driver::Running(driver),
+            driver,
+            ended: false,
             opened: now,
             idle_since: now,
             peer_idle_timeout: None,
@@ -103,10 +101,15 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendFailure> {
-        let Self { sender, driver, .. } = self;
+        let Self {
+            sender,
+            driver,
+            ended,
+            ..
+        } = self;
         let mut answer = pin!(sender.try_send_request(request));
         let outcome = poll_fn(|cx| {
-            driver.poll(cx);
+            poll_driver(driver, ended, cx);
             answer.as_mut().poll(&mut quiet())
         })
         .await;
@@ -118,12 +121,12 @@ impl Connection {
 
     /// Moves bytes. To be called whenever the exchange that owns the connection is polled.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
-        self.driver.poll(cx);
+        poll_driver(&mut self.driver, &mut self.ended, cx);
     }
 
     /// Whether nothing more will come.
     pub fn has_ended(&self) -> bool {
-        matches!(self.driver, Driver::Ended)
+        self.ended
     }
 
     /// Whether the connection can take a request now. `false` is final.
@@ -159,28 +162,36 @@ impl Connection {
         }
     }
 
-    /// Gives the driver away to whoever completes an upgrade.
-    pub fn into_driver(self) -> Option<http1::Connection<Transport, RequestBody>> {
-        match self.driver {
-            Driver::Running(driver) => Some(driver),
-            Driver::Ended => None,
-        }
+    /// Waits for the end of HTTP after an answer of 101 and gives the socket, and what was read of what follows, away.
+    pub async fn into_upgraded(mut self) -> (TcpStream, Bytes) {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.ended {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.poll(cx);
+        self.drive(cx);
         !self.has_ended() && self.sender.is_ready()
     }
 }
 
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Self::Running(driver) = self
-            && Pin::new(driver).poll(cx).is_ready()
-        {
-            // An error reaches the exchange through the answer or its body.
-            *self = Self::Ended;
-        }
+/// An error reaches the exchange through the answer or its body. The driver's own future would shut the socket down at
+/// its end, or give up the socket when the endpoint switches protocols; this way of polling leaves it open.
+fn poll_driver(
+    driver: &mut http1::Connection<Transport, RequestBody>,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+) {
+    if !*ended && driver.poll_without_shutdown(cx).is_ready() {
+        *ended = true;
     }
 }
 

@@ -37,6 +37,11 @@ impl Proxy {
         Self::start(&minimal(origin))
     }
 
+    /// In front of one app, with more lines at the end of the file.
+    pub fn with(origin: SocketAddr, lines: &str) -> Self {
+        Self::start(&format!("{}{lines}\n", minimal(origin)))
+    }
+
     pub fn app(&self) -> &App {
         self.app.as_ref().expect("it runs")
     }
