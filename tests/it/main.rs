@@ -13,3 +13,4 @@ mod support;
 
 mod forwarding;
 mod layering;
+mod reload;
