@@ -7,6 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use super::Shared;
 use crate::admin::server::{AdminServer, AdminSocket, Role};
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
@@ -198,9 +200,10 @@ impl Listeners {
             .collect()
     }
 
-    /// Stops accepting.
-    pub fn stop(&self) {
-        self.bound.iter().for_each(|bound| bound.acceptor.stop());
+    /// Stops accepting; what is returned is empty once the last connections have been handed over.
+    pub fn stop(&mut self) -> Vec<TaskTracker> {
+        let bound = self.bound.drain(..);
+        bound.map(|bound| bound.acceptor.stop()).collect()
     }
 }
 

@@ -65,10 +65,15 @@ impl App {
             .iter()
             .for_each(|worker| worker.registry.drain());
         sleep(limits.delay.min(limits.timeout)).await;
-        self.shared.listeners.lock().stop();
-        // The acceptors' last look happens on the workers; what they take is counted from then on.
-        sleep(LOOK).await;
-        if timeout_at(deadline, self.emptied()).await.is_ok() {
+        let acceptors = self.shared.listeners.lock().stop();
+        let ended = async {
+            // Only what has been handed over is counted.
+            for acceptor in acceptors {
+                acceptor.wait().await;
+            }
+            self.emptied().await;
+        };
+        if timeout_at(deadline, ended).await.is_ok() {
             return Drained { cut: 0 };
         }
         let cut = self.open();

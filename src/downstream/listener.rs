@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::worker::Worker;
 use crate::snapshot::{Listener, ListenerId, Store};
@@ -144,6 +144,7 @@ pub struct Acceptor {
     socket: Socket,
     go: CancellationToken,
     stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Acceptor {
@@ -160,6 +161,7 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let (go, stop) = (CancellationToken::new(), CancellationToken::new());
         let open = Arc::new(Open::default());
+        let tasks = TaskTracker::new();
         let shared = socket.listeners.len() == 1;
         // Listeners take turns, so that several of them do not all burden the first worker with accepting.
         let offset = id.0 as usize;
@@ -176,7 +178,6 @@ impl Acceptor {
             let listener = TcpListener::from_std(listener)?;
             let home_index = home.engine.worker;
             let accepting = Accepting {
-                listener,
                 address: socket.address,
                 home: home_index,
                 id,
@@ -184,9 +185,15 @@ impl Acceptor {
                 targets,
                 open: Arc::clone(&open),
             };
-            home.runtime.spawn(accepting.run(go.clone(), stop.clone()));
+            let run = accepting.run(listener, go.clone(), stop.clone());
+            home.runtime.spawn(tasks.track_future(run));
         }
-        Ok(Self { socket, go, stop })
+        Ok(Self {
+            socket,
+            go,
+            stop,
+            tasks,
+        })
     }
 
     /// Begins.
@@ -199,20 +206,23 @@ impl Acceptor {
         &self.socket
     }
 
-    /// Stops accepting. What the kernel has accepted by now is still served.
-    pub fn stop(&self) {
+    /// Stops accepting; what is returned is empty once the last connection has been handed over.
+    pub fn stop(self) -> TaskTracker {
+        self.tasks.close();
+        self.tasks.clone()
+    }
+}
+
+/// Stops accepting. What the kernel has accepted by now is still served.
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // First of all: as long as one descriptor is open, the kernel accepts connections that nobody takes.
+        self.socket.listeners.clear();
         self.stop.cancel();
     }
 }
 
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 struct Accepting {
-    listener: TcpListener,
     address: SocketAddr,
     /// The worker whose reactor the listener belongs to.
     home: usize,
@@ -223,7 +233,7 @@ struct Accepting {
 }
 
 impl Accepting {
-    async fn run(self, go: CancellationToken, stop: CancellationToken) {
+    async fn run(self, socket: TcpListener, go: CancellationToken, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = go.cancelled() => {}
@@ -242,7 +252,7 @@ impl Accepting {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = socket.accept() => accepted,
             };
             self.refresh(&mut last);
             if self.take(accepted, &last).is_err() {
@@ -250,16 +260,18 @@ impl Accepting {
             }
         }
         self.refresh(&mut last);
-        self.take_the_rest(&last);
+        if let Ok(socket) = socket.into_std() {
+            self.take_the_rest(socket, &last);
+        }
     }
 
-    /// What was accepted by the kernel before the stop must not be lost. It is asked itself: the reactor may not have
-    /// heard of the latest ones.
-    fn take_the_rest(&self, listener: &Arc<Listener>) {
-        let Ok(socket) = self.listener.as_fd().try_clone_to_owned() else {
-            return;
-        };
-        let socket = StdListener::from(socket);
+    /// What was accepted by the kernel before the stop must not be lost. It is asked itself, for the reactor may not have
+    /// heard of the latest ones; then the socket is closed with nothing in between.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "dropping it at the end is the point"
+    )]
+    fn take_the_rest(&self, socket: StdListener, listener: &Arc<Listener>) {
         while self.has_room(listener) {
             let accepted = socket.accept().and_then(|(stream, peer)| {
                 stream.set_nonblocking(true)?;
