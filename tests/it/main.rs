@@ -11,6 +11,8 @@
 
 mod support;
 
+mod bad_start;
 mod forwarding;
 mod layering;
+mod lifecycle;
 mod reload;
