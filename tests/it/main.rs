@@ -16,3 +16,4 @@ mod forwarding;
 mod layering;
 mod lifecycle;
 mod reload;
+mod reload_under_load;
