@@ -11,9 +11,14 @@
 
 mod support;
 
+mod access_log;
+mod admin;
 mod bad_start;
 mod forwarding;
 mod layering;
 mod lifecycle;
+mod metrics;
+mod panics;
 mod reload;
 mod reload_under_load;
+mod routes;

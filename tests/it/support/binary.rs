@@ -24,6 +24,13 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Binary {
     /// Starts with `yaml` (see [`super::proxy::complete`]) and waits until it is ready.
     pub fn start(yaml: &str) -> Self {
+        let mut binary = Self::start_unread(yaml);
+        binary.out = collect(binary.child.stdout.take().unwrap());
+        binary
+    }
+
+    /// Likewise, but nobody reads its standard output, which is a pipe.
+    pub fn start_unread(yaml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = super::proxy::complete(yaml, directory.path());
         std::fs::write(directory.path().join("outrigger.yaml"), text).unwrap();
@@ -34,7 +41,7 @@ impl Binary {
             .unwrap();
         let binary = Self {
             err: collect(child.stderr.take().unwrap()),
-            out: collect(child.stdout.take().unwrap()),
+            out: Lines::default(),
             child,
             directory,
         };
