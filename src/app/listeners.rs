@@ -200,6 +200,13 @@ impl Listeners {
             .collect()
     }
 
+    /// Leaves new clients to the other processes that share a port, if any may; whether there is such a port.
+    pub fn turn_away(&self) -> bool {
+        let shared = self.bound.iter().filter(|bound| bound.reuse_port);
+        let turned = shared.map(|bound| bound.acceptor.socket().turn_away());
+        turned.count() > 0
+    }
+
     /// Stops accepting; what is returned is empty once the last connections have been handed over.
     pub fn stop(&mut self) -> Vec<TaskTracker> {
         let bound = self.bound.drain(..);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -36,6 +36,17 @@ pub enum Port {
     Own,
     /// Other workers, and other processes of the same user.
     Shared,
+}
+
+/// Lets everything through but the first packet of a handshake: in byte 13 of a TCP header (RFC 9293 §3.1) the bit SYN.
+/// The four instructions are `ldb [13]`, `jset #2`, `ret #0` and `ret #-1` of the classic BPF.
+fn no_syn() -> [SockFilter; 4] {
+    [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x45, 0, 1, 2),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ]
 }
 
 /// A bound address.
@@ -97,6 +108,15 @@ impl Socket {
             listeners,
             address: self.address,
         })
+    }
+
+    /// Takes no new clients, who come again to whoever shares the port; who has begun to shake hands is still let in.
+    /// Without it, a connection made in the moment between the last look and the end of the socket is reset.
+    pub fn turn_away(&self) {
+        for listener in &self.listeners {
+            // Where the system does not know of filters, that moment is short.
+            let _ = socket2::SockRef::from(listener).attach_filter(&no_syn());
+        }
     }
 
     /// Where it is bound; the port is never 0.
