@@ -82,7 +82,7 @@ fn a_file_that_may_not_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("outrigger.yaml");
     std::fs::write(&path, minimal("127.0.0.1:0", "app")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_ok() {
         eprintln!("SKIPPED: this user may read everything (root?), so no file is unreadable");
         return;

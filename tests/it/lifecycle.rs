@@ -92,7 +92,7 @@ fn a_request_longer_than_the_drain_is_cut() {
     let begun = Instant::now();
     binary.signal("TERM");
     assert_eq!(binary.wait().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(15));
     assert!(busy.is_closed(), "without an answer");
     assert_eq!(binary.event("stopped").unwrap()["cut"], 1);
     let lines = binary.access_log();
@@ -114,7 +114,7 @@ fn a_second_signal_ends_at_once() {
         let begun = Instant::now();
         binary.signal(second);
         assert_eq!(binary.wait().code(), Some(code), "{second}");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(15));
     }
 }
 

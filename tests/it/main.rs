@@ -6,7 +6,8 @@
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test binary has no users, its helpers are read where they are called, and a panic is how it fails"
+    clippy::disallowed_methods,
+    reason = "a test binary has no users, its helpers are read where they are called, a panic is how it fails, and time is real here"
 )]
 
 mod support;

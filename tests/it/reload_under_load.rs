@@ -36,7 +36,7 @@ fn edition(turn: usize, extra: SocketAddr, origins: &[SocketAddr; 3]) -> String 
         .replace("{1}", &one.to_string())
         .replace("{2}", &two.to_string())
         .replace("{3}", &three.to_string());
-    let listener = if turn % 3 == 0 {
+    let listener = if turn.is_multiple_of(3) {
         format!("  extra: {{ address: {extra}, forward: app }}\n")
     } else {
         String::new()
@@ -94,7 +94,7 @@ impl Tally {
 }
 
 fn exchange(client: &mut Client, tally: &Tally, number: usize) {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let answer = client.get(&format!("/get/{number}"));
         tally.check(&answer, &format!("/get/{number}"));
     } else {
@@ -209,7 +209,9 @@ fn no_request_fails_while_the_file_is_edited_all_the_time() {
         }
     }
     tally.stop.store(true, Ordering::SeqCst);
-    clients.map(|client| client.join().expect("no request failed"));
+    for client in clients {
+        client.join().expect("no request failed");
+    }
     assert_eq!(proxy.address(), address, "the listener was kept throughout");
     let answered = tally.answered.load(Ordering::SeqCst);
     assert!(turn >= 80 && answered > 1000, "{answered} in {turn} turns");
