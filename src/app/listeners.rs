@@ -7,11 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use super::Shared;
 use crate::admin::server::{AdminServer, AdminSocket, Role};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{self, Located};
-use crate::downstream::listener::{Acceptor, Socket};
+use crate::downstream::listener::{Acceptor, Port, Socket};
 use crate::snapshot::{ListenerId, Snapshot};
 
 /// Everything that is bound.
@@ -134,28 +136,26 @@ impl Listeners {
         {
             return Ok(Step::Keep(id));
         }
-        let sockets = if section.reuse_port {
-            shared.workers.len()
+        let (sockets, port) = if section.reuse_port {
+            (shared.workers.len(), Port::Shared)
         } else {
-            1
+            (1, Port::Own)
         };
-        // An address that another listener gives up is handed on with its queue, so that nobody is refused.
-        let given_up = |bound: &&Bound| {
-            let keeps =
-                next.listeners
-                    .iter()
-                    .zip(&next.config.listeners)
-                    .any(|(listener, section)| {
-                        listener.id == bound.id && section.address.value == bound.configured
-                    });
-            configured.port() != 0 && !keeps
+        // An address that is bound already is handed on with its queue, so that nobody is refused: to the listener itself
+        // when only `reuse_port` changes, to another one when its own gives it up.
+        let keeps = |bound: &Bound| {
+            let mut others = next.listeners.iter().zip(&next.config.listeners);
+            others.any(|(listener, section)| {
+                listener.id == bound.id && section.address.value == bound.configured
+            })
         };
-        let heir = self.bound.iter().filter(same).find(given_up);
-        let socket = match heir {
-            Some(bound) if bound.acceptor.socket().count() == sockets => {
-                bound.acceptor.socket().try_clone()?
-            }
-            _ => Socket::bind(configured, sockets)?,
+        let heir_of = |bound: &&Bound| {
+            bound.configured == configured
+                && (bound.id == id || configured.port() != 0 && !keeps(bound))
+        };
+        let socket = match self.bound.iter().find(heir_of) {
+            Some(bound) => bound.acceptor.socket().adapt(sockets, port)?,
+            None => Socket::bind(configured, sockets, port)?,
         };
         let acceptor = Acceptor::prepare(socket, id, &shared.store, &shared.workers)?;
         let name = section.name.value.as_str().into();
@@ -200,9 +200,17 @@ impl Listeners {
             .collect()
     }
 
-    /// Stops accepting.
-    pub fn stop(&self) {
-        self.bound.iter().for_each(|bound| bound.acceptor.stop());
+    /// Leaves new clients to the other processes that share a port, if any may; whether there is such a port.
+    pub fn turn_away(&self) -> bool {
+        let shared = self.bound.iter().filter(|bound| bound.reuse_port);
+        let turned = shared.map(|bound| bound.acceptor.socket().turn_away());
+        turned.count() > 0
+    }
+
+    /// Stops accepting; what is returned is empty once the last connections have been handed over.
+    pub fn stop(&mut self) -> Vec<TaskTracker> {
+        let bound = self.bound.drain(..);
+        bound.map(|bound| bound.acceptor.stop()).collect()
     }
 }
 

@@ -162,7 +162,7 @@ impl Shared {
             &self.environment,
         ));
         match self.bind(&next, Some(&previous)) {
-            Ok(bound) => self.publish(&next, bound, changes),
+            Ok(bound) => self.publish(&previous, &next, bound, changes),
             Err(mistakes) => Outcome::Refused {
                 mistakes: Refusal::of(loaded.source, mistakes).lines(),
             },
@@ -183,9 +183,17 @@ impl Shared {
         Ok(Bound { plan, output })
     }
 
-    fn publish(&self, next: &Arc<Snapshot>, bound: Bound, changes: Vec<String>) -> Outcome {
+    fn publish(
+        &self,
+        previous: &Snapshot,
+        next: &Arc<Snapshot>,
+        bound: Bound,
+        changes: Vec<String>,
+    ) -> Outcome {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
+        let gone = previous.endpoints_gone(next);
+        self.workers.iter().for_each(|worker| worker.retire(&gone));
         Outcome::Applied {
             version: next.version,
             hash: Arc::clone(&next.hash),

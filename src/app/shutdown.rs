@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::App;
 use super::start::end_runtime;
@@ -13,6 +13,9 @@ use crate::config::model::Drain;
 
 /// Pace at which the end of the last request is looked for.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a handshake that has begun may take to end, where another process takes over the port.
+const HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// How long what was cut may take to tell its records.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -65,10 +68,18 @@ impl App {
             .for_each(|worker| worker.registry.drain());
         sleep(limits.delay).await;
         let deadline = Instant::now() + limits.timeout;
-        self.shared.listeners.lock().stop();
-        // The acceptors' last look happens on the workers; what they take is counted from then on.
-        sleep(LOOK).await;
-        if timeout_at(deadline, self.emptied()).await.is_ok() {
+        if self.shared.listeners.lock().turn_away() {
+            sleep_until(deadline.min(Instant::now() + HANDSHAKES)).await;
+        }
+        let acceptors = self.shared.listeners.lock().stop();
+        let ended = async {
+            // Only what has been handed over is counted.
+            for acceptor in acceptors {
+                acceptor.wait().await;
+            }
+            self.emptied().await;
+        };
+        if timeout_at(deadline, ended).await.is_ok() {
             return Drained { cut: 0 };
         }
         let cut = self.open();

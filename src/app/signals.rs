@@ -6,6 +6,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::App;
@@ -15,42 +16,64 @@ use super::reload::{Cause, Trigger};
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
-struct Signals {
+/// Signals that are caught from now on, so that one that comes during the start is not lost and does not kill.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Runtime,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
-impl App {
-    /// Serves until a signal ends it; the program's exit code.
+impl Signals {
+    /// Begins to catch them.
     ///
     /// # Errors
     ///
-    /// When signals cannot be caught.
-    pub fn run_until_signalled(self) -> io::Result<ExitCode> {
-        let _context = self.control.enter();
-        let mut signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
-        drop(_context);
-        let triggers = self.triggers.clone();
-        self.control.block_on(async {
+    /// When the system does not let us.
+    pub fn catch() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let hangup = signal(SignalKind::hangup())?;
+        drop(context);
+        Ok(Self {
+            runtime,
+            interrupt,
+            terminate,
+            hangup,
+        })
+    }
+}
+
+impl App {
+    /// Serves until a signal ends it; the program's exit code.
+    pub fn run_until_signalled(self, signals: Signals) -> ExitCode {
+        let Signals {
+            runtime,
+            mut interrupt,
+            mut terminate,
+            mut hangup,
+        } = signals;
+        runtime.block_on(async {
             loop {
                 tokio::select! {
-                    _ = signals.interrupt.recv() => return,
-                    _ = signals.terminate.recv() => return,
-                    _ = signals.hangup.recv() => {
+                    _ = interrupt.recv() => return,
+                    _ = terminate.recv() => return,
+                    _ = hangup.recv() => {
                         // When the queue is full, a reload is coming anyway.
-                        let _ = triggers.try_send(Trigger { cause: Cause::Signal, reply: None });
+                        let _ = self.triggers.try_send(Trigger { cause: Cause::Signal, reply: None });
                     }
                 }
             }
         });
-        self.control.spawn(end_at_once(signals));
+        // Without a thread to wait on, a second signal is only ignored: the drain has an end of its own.
+        let _ = std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || runtime.block_on(end_at_once(interrupt, terminate)));
         self.drain();
-        Ok(ExitCode::SUCCESS)
+        ExitCode::SUCCESS
     }
 }
 
@@ -59,10 +82,10 @@ impl App {
     clippy::exit,
     reason = "the user asked a second time not to wait for anything"
 )]
-async fn end_at_once(mut signals: Signals) {
+async fn end_at_once(mut interrupt: Signal, mut terminate: Signal) {
     let code = tokio::select! {
-        _ = signals.interrupt.recv() => INTERRUPTED,
-        _ = signals.terminate.recv() => TERMINATED,
+        _ = interrupt.recv() => INTERRUPTED,
+        _ = terminate.recv() => TERMINATED,
     };
     tracing::warn!(detail = "a second signal cut the drain short", "stopped");
     std::process::exit(code.into());

@@ -20,7 +20,7 @@ use super::reload::{self, Cause, Loaded, Refusal, Trigger};
 use super::{App, Shared};
 use crate::admin::status::{ReloadRequest, Status};
 use crate::config::diagnostics::counted;
-use crate::config::{render, watch};
+use crate::config::{content_hash, render, watch};
 use crate::downstream::worker::Worker;
 use crate::proxy::Engine;
 use crate::snapshot::Store;
@@ -83,18 +83,18 @@ impl App {
             control,
             triggers,
         };
-        app.watch(queue);
+        app.watch(queue, content_hash(&loaded.source.text));
         app.announce(&loaded, workers, begun.elapsed().as_millis());
         Ok(app)
     }
 
     /// Starts what may ask for reloads, and what does them.
-    fn watch(&self, queue: mpsc::Receiver<Trigger>) {
+    fn watch(&self, queue: mpsc::Receiver<Trigger>, known: u64) {
         self.control
             .spawn(reload::serve(Arc::clone(&self.shared), queue));
         let triggers = self.triggers.clone();
         self.control
-            .spawn(watch::watch(self.shared.path.clone(), move || {
+            .spawn(watch::watch(self.shared.path.clone(), known, move || {
                 // When the queue is full, a reload is coming anyway.
                 let _ = triggers.try_send(Trigger {
                     cause: Cause::File,

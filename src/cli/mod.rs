@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::app::signals::Signals;
 use crate::app::start::StartError;
 use crate::app::{App, demo, logging};
 use crate::config::render::Colour;
@@ -71,34 +72,23 @@ enum Format {
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config: None } => fail(FIRST_STEPS, WRONG_USAGE),
-        Command::Run { config: Some(path) } => {
-            logging::install();
-            serve(App::start(&path))
-        }
+        Command::Run { config: Some(path) } => serve(|| App::start(&path)),
         Command::Check { file, format } => check(&file, format),
-        Command::Demo => {
-            logging::install();
-            match demo::start() {
-                Ok((app, hints)) => {
-                    print(&hints);
-                    serve(Ok(app))
-                }
-                Err(error) => serve(Err(error)),
-            }
-        }
+        Command::Demo => serve(|| {
+            let (app, hints) = demo::start()?;
+            print(&hints);
+            Ok(app)
+        }),
     }
 }
 
-fn serve(app: Result<App, StartError>) -> ExitCode {
-    match app {
-        Ok(app) => app.run_until_signalled().unwrap_or_else(|error| {
-            fail(
-                &format!("error: signals cannot be caught: {error}\n"),
-                FAILED,
-            )
-        }),
-        Err(error) => fail(&format!("{error}\n"), FAILED),
-    }
+fn serve(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
+    logging::install();
+    let served = match Signals::catch() {
+        Ok(signals) => start().map(|app| app.run_until_signalled(signals)),
+        Err(error) => Err(error.into()),
+    };
+    served.unwrap_or_else(|error| fail(&format!("{error}\n"), FAILED))
 }
 
 fn check(file: &std::path::Path, format: Format) -> ExitCode {

@@ -23,21 +23,23 @@ const SETTLE: Duration = Duration::from_millis(30);
 /// A row of events is looked at after this long even if it does not end.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Calls `changed` whenever the content of `path` is another than before. Never returns.
-pub async fn watch(path: PathBuf, changed: impl Fn()) {
+/// Calls `changed` whenever the content of `path` is another than before; at first, than `known`, the hash of what was
+/// read. Never returns.
+pub async fn watch(path: PathBuf, known: u64, changed: impl Fn()) {
     let (sender, mut events) = mpsc::channel(1);
     // Kept alive for as long as events are wanted; without it, the comparison is all there is.
     let _watcher = notify_about(&path, sender);
-    let mut known = hash(&path);
+    let mut known = Some(known);
     loop {
-        tokio::select! {
-            () = sleep(POLL) => {}
-            Some(()) = events.recv() => settle(&mut events).await,
-        }
+        // First of all: the file may have changed between being read and being watched.
         let current = hash(&path);
         if current != known {
             known = current;
             changed();
+        }
+        tokio::select! {
+            () = sleep(POLL) => {}
+            Some(()) = events.recv() => settle(&mut events).await,
         }
     }
 }

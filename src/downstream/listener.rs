@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::worker::Worker;
 use crate::snapshot::{Listener, ListenerId, Store};
@@ -25,6 +26,29 @@ const BACKLOG: i32 = 4096;
 /// Pause after the system refused to give a socket: what it lacks (descriptors, memory) comes back with time.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
 
+/// How often a full listener looks whether it may take more: a reload may have raised its limit.
+const ROOM_AGAIN: Duration = Duration::from_millis(250);
+
+/// Whether others may listen on the same port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody else.
+    Own,
+    /// Other workers, and other processes of the same user.
+    Shared,
+}
+
+/// Lets everything through but the first packet of a handshake: in byte 13 of a TCP header (RFC 9293 §3.1) the bit SYN.
+/// The four instructions are `ldb [13]`, `jset #2`, `ret #0` and `ret #-1` of the classic BPF.
+fn no_syn() -> [SockFilter; 4] {
+    [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x45, 0, 1, 2),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ]
+}
+
 /// A bound address.
 #[derive(Debug)]
 pub struct Socket {
@@ -33,21 +57,40 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds `address`: once, or once for each of `sockets` that share the port.
+    /// Binds `address` with so many `sockets`; more than one only if they share the port.
     ///
     /// # Errors
     ///
     /// As the system reports them: the address is in use, not ours, or not allowed.
-    pub fn bind(address: SocketAddr, sockets: usize) -> io::Result<Self> {
-        let reuse_port = sockets > 1;
-        let first = bind(address, reuse_port)?;
+    pub fn bind(address: SocketAddr, sockets: usize, port: Port) -> io::Result<Self> {
+        let first = bind(address, port)?;
         // Port 0 is decided by the first.
         let address = first.local_addr()?;
         let mut listeners = vec![first];
         for _ in 1..sockets {
-            listeners.push(bind(address, reuse_port)?);
+            listeners.push(bind(address, port)?);
         }
         Ok(Self { listeners, address })
+    }
+
+    /// The same socket under another descriptor, and so many in all that share its port. The first one keeps its queue,
+    /// so that nobody is refused when `reuse_port` changes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor to be had.
+    pub fn adapt(&self, sockets: usize, port: Port) -> io::Result<Self> {
+        let mut socket = self.try_clone()?;
+        socket.listeners.truncate(sockets.max(1));
+        if port == Port::Shared {
+            for listener in &socket.listeners {
+                socket2::SockRef::from(listener).set_reuse_port(true)?;
+            }
+        }
+        for _ in socket.listeners.len()..sockets {
+            socket.listeners.push(bind(self.address, port)?);
+        }
+        Ok(socket)
     }
 
     /// The same socket under another descriptor.
@@ -55,7 +98,7 @@ impl Socket {
     /// # Errors
     ///
     /// When there is no descriptor to be had.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    fn try_clone(&self) -> io::Result<Self> {
         let listeners = self
             .listeners
             .iter()
@@ -67,9 +110,13 @@ impl Socket {
         })
     }
 
-    /// How many sockets share the port.
-    pub fn count(&self) -> usize {
-        self.listeners.len()
+    /// Takes no new clients, who come again to whoever shares the port; who has begun to shake hands is still let in.
+    /// Without it, a connection made in the moment between the last look and the end of the socket is reset.
+    pub fn turn_away(&self) {
+        for listener in &self.listeners {
+            // Where the system does not know of filters, that moment is short.
+            let _ = socket2::SockRef::from(listener).attach_filter(&no_syn());
+        }
     }
 
     /// Where it is bound; the port is never 0.
@@ -78,14 +125,14 @@ impl Socket {
     }
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<StdListener> {
+fn bind(address: SocketAddr, port: Port) -> io::Result<StdListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    if reuse_port {
+    if port == Port::Shared {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
@@ -117,6 +164,7 @@ pub struct Acceptor {
     socket: Socket,
     go: CancellationToken,
     stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Acceptor {
@@ -133,6 +181,7 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let (go, stop) = (CancellationToken::new(), CancellationToken::new());
         let open = Arc::new(Open::default());
+        let tasks = TaskTracker::new();
         let shared = socket.listeners.len() == 1;
         // Listeners take turns, so that several of them do not all burden the first worker with accepting.
         let offset = id.0 as usize;
@@ -149,16 +198,22 @@ impl Acceptor {
             let listener = TcpListener::from_std(listener)?;
             let home_index = home.engine.worker;
             let accepting = Accepting {
-                listener,
+                address: socket.address,
                 home: home_index,
                 id,
                 store: Arc::clone(store),
                 targets,
                 open: Arc::clone(&open),
             };
-            home.runtime.spawn(accepting.run(go.clone(), stop.clone()));
+            let run = accepting.run(listener, go.clone(), stop.clone());
+            home.runtime.spawn(tasks.track_future(run));
         }
-        Ok(Self { socket, go, stop })
+        Ok(Self {
+            socket,
+            go,
+            stop,
+            tasks,
+        })
     }
 
     /// Begins.
@@ -171,20 +226,24 @@ impl Acceptor {
         &self.socket
     }
 
-    /// Stops accepting. What the kernel has accepted by now is still served.
-    pub fn stop(&self) {
+    /// Stops accepting; what is returned is empty once the last connection has been handed over.
+    pub fn stop(self) -> TaskTracker {
+        self.tasks.close();
+        self.tasks.clone()
+    }
+}
+
+/// Stops accepting. What the kernel has accepted by now is still served.
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // First of all: as long as one descriptor is open, the kernel accepts connections that nobody takes.
+        self.socket.listeners.clear();
         self.stop.cancel();
     }
 }
 
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 struct Accepting {
-    listener: TcpListener,
+    address: SocketAddr,
     /// The worker whose reactor the listener belongs to.
     home: usize,
     id: ListenerId,
@@ -194,48 +253,76 @@ struct Accepting {
 }
 
 impl Accepting {
-    async fn run(self, go: CancellationToken, stop: CancellationToken) {
+    async fn run(self, socket: TcpListener, go: CancellationToken, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = go.cancelled() => {}
             () = stop.cancelled() => return,
         }
         // A listener that leaves the snapshot while connections wait in the kernel serves them as it was.
-        let Some(mut last) = self.store.load().listener(self.id).cloned() else {
+        let Some(mut last) = self.current() else {
             return;
         };
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.wait_for_room(&last) => {}
+                () = self.wait_for_room(&mut last) => {}
             }
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = socket.accept() => accepted,
             };
-            if let Some(listener) = self.store.load().listener(self.id) {
-                last = Arc::clone(listener);
-            }
+            self.refresh(&mut last);
             if self.take(accepted, &last).is_err() {
                 tokio::time::sleep(OUT_OF_SOCKETS).await;
             }
         }
-        // The last look: what was accepted by the kernel before the stop must not be lost.
-        while self.has_room(&last) {
-            let Some(accepted) = self.listener.accept().now_or_never() else {
-                break;
-            };
-            if self.take(accepted, &last).is_err() {
-                break;
+        self.refresh(&mut last);
+        if let Ok(socket) = socket.into_std() {
+            self.take_the_rest(socket, &last);
+        }
+    }
+
+    /// What was accepted by the kernel before the stop must not be lost. It is asked itself, for the reactor may not have
+    /// heard of the latest ones; then the socket is closed with nothing in between.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "dropping it at the end is the point"
+    )]
+    fn take_the_rest(&self, socket: StdListener, listener: &Arc<Listener>) {
+        while self.has_room(listener) {
+            let accepted = socket.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            });
+            if self.take(accepted, listener).is_err() {
+                return;
             }
         }
     }
 
-    async fn wait_for_room(&self, listener: &Listener) {
-        while !self.has_room(listener) {
-            self.open.closed.notified().await;
+    /// The listener as it is now; under another name, its address may have been handed on.
+    fn current(&self) -> Option<Arc<Listener>> {
+        let snapshot = self.store.load();
+        let listener = snapshot.listener(self.id);
+        listener
+            .or_else(|| snapshot.listener_at(self.address))
+            .cloned()
+    }
+
+    fn refresh(&self, last: &mut Arc<Listener>) {
+        if let Some(listener) = self.current() {
+            *last = listener;
+        }
+    }
+
+    async fn wait_for_room(&self, last: &mut Arc<Listener>) {
+        while !self.has_room(last) {
+            // Out of time or not: what counts is looked at again.
+            let _ = timeout(ROOM_AGAIN, self.open.closed.notified()).await;
+            self.refresh(last);
         }
     }
 

@@ -130,14 +130,13 @@ impl Entry {
         if self.state.is_draining() {
             let begun = *self.draining_since.get_or_insert(now);
             match phase {
-                Phase::Active => return Some(Order::Finish),
                 // A head that is half read is still served: hyper finishes what has begun.
                 Phase::Idle | Phase::Head
-                    if now.saturating_duration_since(begun) >= DRAIN_GRACE =>
+                    if now.saturating_duration_since(begun.max(self.since)) >= DRAIN_GRACE =>
                 {
                     return Some(Order::Finish);
                 }
-                Phase::Idle | Phase::Head | Phase::Blocked => {}
+                Phase::Idle | Phase::Head | Phase::Active | Phase::Blocked => {}
             }
         }
         let unchanged = now.saturating_duration_since(self.since);

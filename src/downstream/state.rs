@@ -117,11 +117,11 @@ impl ConnState {
         }
     }
 
-    /// The connection is to end when that costs nobody an answer: at once if a request is under way (its answer says
-    /// so) or the protocol can say so by itself, otherwise with the next answer.
+    /// The connection is to end when that costs nobody an answer: at once if the protocol can say so by itself,
+    /// otherwise with the next answer, which says so.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        if self.multiplexed.load(Ordering::Relaxed) || self.in_flight.load(Ordering::Relaxed) > 0 {
+        if self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
         }
     }
@@ -168,7 +168,7 @@ impl ConnObserver for ConnState {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.changed();
-        if self.is_draining() {
+        if self.is_draining() && self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
         }
     }
@@ -176,6 +176,10 @@ impl ConnObserver for ConnState {
     fn exchange_ended(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.changed();
+    }
+
+    fn says_good_bye(&self) -> bool {
+        self.is_draining() && !self.multiplexed.load(Ordering::Relaxed)
     }
 }
 
@@ -207,11 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn a_draining_connection_finishes_with_its_next_request() {
+    fn a_draining_connection_says_good_bye_with_its_next_answer() {
         let state = ConnState::new(ListenerId(0));
+        state.exchange_started();
+        assert!(!state.says_good_bye());
         state.drain();
         assert_eq!(state.order(), Order::Serve);
-        state.exchange_started();
+        assert!(state.says_good_bye());
+        let state = ConnState::new(ListenerId(0));
+        state.set_multiplexed();
+        state.drain();
         assert_eq!(state.order(), Order::Finish);
+        assert!(!state.says_good_bye(), "HTTP/2 has its own way");
     }
 }

@@ -5,11 +5,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
@@ -20,12 +22,22 @@ use super::registry::Registry;
 use super::state::{ConnState, Order};
 use crate::proxy::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::PoolSettings;
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
 const FAST: Duration = Duration::from_millis(50);
 
 /// Pace of an idle worker, and of the sweep of its pools.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// What the pool of an endpoint that is gone may keep.
+const NOTHING: PoolSettings = PoolSettings {
+    max_idle: 0,
+    idle_timeout: Duration::ZERO,
+    max_age: None,
+    preserve_header_case: false,
+};
 
 /// One worker.
 #[derive(Debug)]
@@ -39,6 +51,9 @@ pub struct Worker {
     load: AtomicUsize,
     beats: AtomicU64,
     stop: CancellationToken,
+    /// Endpoints that are in no configuration anymore. Connections of clients may hold them for long, and requests under
+    /// way return connections to their pools.
+    retired: Mutex<Vec<Weak<Endpoint>>>,
 }
 
 /// A place at a worker, counted from the moment of hand-over.
@@ -69,6 +84,7 @@ impl Worker {
             load: AtomicUsize::new(0),
             beats: AtomicU64::new(0),
             stop,
+            retired: Mutex::default(),
         });
         let own = Arc::clone(&worker);
         let name = format!("worker-{}", own.engine.worker);
@@ -98,6 +114,11 @@ impl Worker {
     /// A number that grows as long as the worker's loop makes progress.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Lets no idle connections stay open to endpoints that are gone.
+    pub fn retire(&self, gone: &[Arc<Endpoint>]) {
+        self.retired.lock().extend(gone.iter().map(Arc::downgrade));
     }
 
     /// Ends the worker; what is left of its connections is closed.
@@ -143,6 +164,13 @@ impl Worker {
                 endpoint.pool.sweep(self.engine.worker, now, &upstream.pool);
             }
         }
+        self.retired.lock().retain(|endpoint| {
+            let endpoint = endpoint.upgrade();
+            if let Some(endpoint) = &endpoint {
+                endpoint.pool.sweep(self.engine.worker, now, &NOTHING);
+            }
+            endpoint.is_some()
+        });
     }
 }
 
@@ -188,17 +216,39 @@ impl Seat {
     async fn serve_here(&self, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
         let state = Arc::new(ConnState::new(listener.id));
         let registration = self.worker.registry.register(&state, Instant::now());
+        if (self.worker.engine.snapshots.load())
+            .listener(state.listener)
+            .is_none()
+        {
+            // Removed while the connection was on its way here: who was told to drain had not met it yet.
+            state.drain();
+        }
         let metrics = listener.metrics.clone();
         metrics.accepted.inc();
-        metrics.active.inc();
+        let active = Counted::new(&metrics.active);
         let info = Arc::new(ConnInfo::new(peer, listener, Arc::clone(&state) as _));
         match connection::serve(stream, info, state, Arc::clone(&self.worker.engine)).await {
             End::Ordered(Order::HeaderTimeout) => metrics.closed_header_timeout.inc(),
             End::Ordered(Order::IdleTimeout) => metrics.closed_idle.inc(),
             End::Ordered(Order::Serve | Order::Finish | Order::Cut) | End::Closed => {}
         }
-        metrics.active.dec();
-        drop(registration);
+        drop((active, registration));
+    }
+}
+
+/// Counts a connection for as long as it lives, even if a panic ends it.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -61,6 +61,8 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn exchange_started(&self);
     /// An exchange is over.
     fn exchange_ended(&self);
+    /// Whether the answer about to be sent has to say that it is the connection's last.
+    fn says_good_bye(&self) -> bool;
 }
 
 impl ConnInfo {

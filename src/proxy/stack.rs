@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -119,6 +120,14 @@ impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Rec
         let Ok(mut response) = ready!(this.inner.poll(cx));
         if let Some(exchange) = this.exchange.take() {
             exchange.note(|record| record.status = Some(response.status()));
+            // Said here and not by hyper, which knows of the end only when it is too late for this head or too early for
+            // a request that is already on its way.
+            if exchange.connection.observer.says_good_bye()
+                && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             response.body_mut().hold(exchange);
         }
         Poll::Ready(Ok(response))

@@ -46,7 +46,7 @@ pub fn compile(
     environment: &Environment,
 ) -> Snapshot {
     let upstreams = compile_upstreams(&config, previous, environment);
-    let listeners = compile_listeners(&config, &upstreams, previous, environment);
+    let (listeners, next_listener) = compile_listeners(&config, &upstreams, previous, environment);
     Snapshot {
         version: previous.map_or(1, |previous| previous.version + 1),
         hash,
@@ -54,6 +54,7 @@ pub fn compile(
         upstreams,
         forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
         access_log: config.access_log.output != LogOutput::Off,
+        next_listener,
         config,
     }
 }
@@ -145,12 +146,8 @@ fn compile_listeners(
     upstreams: &[Arc<Upstream>],
     previous: Option<&Snapshot>,
     environment: &Environment,
-) -> Vec<Arc<Listener>> {
-    let mut unused = previous
-        .iter()
-        .flat_map(|previous| &previous.listeners)
-        .map(|listener| listener.id.0 + 1)
-        .max();
+) -> (Vec<Arc<Listener>>, u32) {
+    let mut next = previous.map_or(0, |previous| previous.next_listener);
     let upstreams: ByName<'_> = upstreams
         .iter()
         .map(|upstream| (&*upstream.name, upstream))
@@ -165,9 +162,8 @@ fn compile_listeners(
         });
         let id = kept.map_or_else(
             || {
-                let next = unused.unwrap_or(0);
-                unused = Some(next + 1);
-                ListenerId(next)
+                next += 1;
+                ListenerId(next - 1)
             },
             |listener| listener.id,
         );
@@ -179,7 +175,7 @@ fn compile_listeners(
             environment,
         )));
     }
-    compiled
+    (compiled, next)
 }
 
 fn compile_listener(

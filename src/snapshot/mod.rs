@@ -8,6 +8,8 @@ pub mod compile;
 pub mod diff;
 pub mod forwarding;
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -19,6 +21,7 @@ use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
 use forwarding::Forwarding;
 
 /// The configuration in force.
@@ -38,6 +41,8 @@ pub struct Snapshot {
     pub forwarding: Forwarding,
     /// Whether access lines are written.
     pub access_log: bool,
+    /// The number of the next new listener. None is given twice, for connections outlive their listener.
+    next_listener: u32,
 }
 
 /// Identifies a listener across reloads: the same name keeps its number.
@@ -74,6 +79,25 @@ impl Snapshot {
     /// The listener of this number, unless it was removed.
     pub fn listener(&self, id: ListenerId) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// The endpoints that `next` does not have anymore.
+    pub fn endpoints_gone(&self, next: &Self) -> Vec<Arc<Endpoint>> {
+        let of = |snapshot: &Self| {
+            let endpoints = snapshot.upstreams.iter().flat_map(|u| &u.endpoints);
+            endpoints.map(Arc::clone).collect::<Vec<_>>()
+        };
+        let kept: HashSet<_> = of(next).iter().map(Arc::as_ptr).collect();
+        let mut gone = of(self);
+        gone.retain(|endpoint| !kept.contains(&Arc::as_ptr(endpoint)));
+        gone
+    }
+
+    /// The listener that the file gives this address to.
+    pub fn listener_at(&self, address: SocketAddr) -> Option<&Arc<Listener>> {
+        let mut pairs = self.listeners.iter().zip(&self.config.listeners);
+        let found = pairs.find(|(_, section)| section.address.value == address);
+        found.map(|(listener, _)| listener)
     }
 }
 

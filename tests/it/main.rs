@@ -15,6 +15,9 @@
 
 mod support;
 
+mod access_log;
+mod admin;
+mod bad_start;
 mod balancing;
 mod cancel;
 mod config_files;
@@ -25,6 +28,12 @@ mod hostile;
 mod http10;
 mod http2;
 mod layering;
+mod lifecycle;
+mod metrics;
+mod panics;
+mod reload;
+mod reload_under_load;
+mod routes;
 mod stale_connections;
 mod streaming;
 mod timeouts;

@@ -1,6 +1,7 @@
 //! The players of every test: an origin that does what it is told, a client that speaks raw bytes, and the proxy,
 //! started from YAML on free ports. Each ends with its test, and a panic in an origin fails it.
 
+pub mod binary;
 pub mod client;
 pub mod http2;
 pub mod origin;

@@ -70,6 +70,11 @@ impl Proxy {
         std::fs::write(self.path(), complete(yaml, self.directory.path())).unwrap();
     }
 
+    /// The text that `yaml` becomes in the file.
+    pub fn text(&self, yaml: &str) -> String {
+        complete(yaml, self.directory.path())
+    }
+
     /// Writes another text and waits until it is in force or refused.
     pub fn reload(&self, yaml: &str) -> Outcome {
         self.write(yaml);
@@ -140,7 +145,8 @@ pub fn minimal(origin: SocketAddr) -> String {
     )
 }
 
-fn complete(yaml: &str, directory: &Path) -> String {
+/// Adds what a test does not care about.
+pub fn complete(yaml: &str, directory: &Path) -> String {
     let mut text = yaml.replace("{dir}", &directory.display().to_string());
     for (key, line) in [
         (

@@ -1,0 +1,203 @@
+//! Which route takes a request, seen from outside.
+
+use std::time::Instant;
+
+use outrigger::admin::status::Outcome;
+
+use crate::support::client::{Answer, Client};
+use crate::support::origin::Origin;
+use crate::support::proxy::Proxy;
+
+fn ask(client: &mut Client, method: &str, host: &str, path: &str) -> Answer {
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n"
+    ));
+    client.read()
+}
+
+/// Upstreams `a` to `f`, each answering with its name.
+struct House {
+    origins: Vec<Origin>,
+}
+
+impl House {
+    fn new() -> Self {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        Self {
+            origins: names.map(Origin::fixed).into(),
+        }
+    }
+
+    fn proxy(&self, listeners: &str, routes: &str) -> Proxy {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let upstreams: String = names
+            .iter()
+            .zip(&self.origins)
+            .map(|(name, origin)| format!("  {name}: {{ endpoints: [{}] }}\n", origin.address()))
+            .collect();
+        Proxy::start(&format!(
+            "listeners:\n{listeners}routes:\n{routes}upstreams:\n{upstreams}"
+        ))
+    }
+}
+
+#[test]
+fn the_most_specific_host_wins() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: any, forward: a }\n  - { name: wide, match: [{ host: '*.example.com' }], forward: b }\n  - { name: exact, match: [{ host: api.example.com }], forward: c }\n",
+    );
+    let mut client = proxy.client();
+    for (host, expected) in [
+        ("api.example.com", "c"),
+        ("API.Example.COM", "c"),
+        ("api.example.com:8080", "c"),
+        ("www.example.com", "b"),
+        ("a.b.example.com", "b"),
+        ("example.com", "a"),
+        ("badexample.com", "a"),
+        ("other.org", "a"),
+    ] {
+        assert_eq!(
+            ask(&mut client, "GET", host, "/").text(),
+            expected,
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn an_exact_path_wins_over_a_prefix_and_a_longer_prefix_over_a_shorter() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: root, forward: a }\n  - { name: api, match: [{ path: /api }], forward: b }\n  - { name: v1, match: [{ path: { prefix: /api/v1 } }], forward: c }\n  - { name: exact, match: [{ path: { exact: /api/v1/health } }], forward: d }\n",
+    );
+    let mut client = proxy.client();
+    for (path, expected) in [
+        ("/", "a"),
+        ("/apix", "a"),
+        ("/api", "b"),
+        ("/api/", "b"),
+        ("/api/v2?x=/api/v1", "b"),
+        ("/api/v1", "c"),
+        ("/api/v1/health/deep", "c"),
+        ("/api/v1/health", "d"),
+        ("/api/v1/health?verbose=1", "d"),
+        ("/API", "a"),
+    ] {
+        assert_eq!(
+            ask(&mut client, "GET", "h", path).text(),
+            expected,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_route_may_be_for_some_methods_only() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: read, match: [{ path: /x, methods: [GET, HEAD] }], forward: a }\n  - { name: write, match: [{ path: /x, methods: [POST, PURGE] }], forward: b }\n",
+    );
+    let mut client = proxy.client();
+    assert_eq!(ask(&mut client, "GET", "h", "/x").text(), "a");
+    assert_eq!(ask(&mut client, "POST", "h", "/x").text(), "b");
+    assert_eq!(ask(&mut client, "PURGE", "h", "/x").text(), "b");
+    assert_eq!(ask(&mut client, "DELETE", "h", "/x").status(), 404);
+}
+
+#[test]
+fn a_route_may_be_for_some_listeners_only_and_forward_is_the_last_resort() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0, forward: e }\n  outbound: { address: 127.0.0.1:0, forward: f }\n  bare: { address: 127.0.0.1:0 }\n",
+        "  - { name: in, match: [{ path: /x }], listeners: [inbound], forward: a }\n  - { name: both, match: [{ path: /y }], forward: b }\n",
+    );
+    let mut clients =
+        ["inbound", "outbound", "bare"].map(|name| Client::connect(proxy.listener(name)));
+    let mut texts = |path: &str| {
+        let [inbound, outbound, bare] = &mut clients;
+        [inbound, outbound, bare].map(|client| {
+            let answer = ask(client, "GET", "h", path);
+            if answer.status() == 404 {
+                "none".to_string()
+            } else {
+                answer.text()
+            }
+        })
+    };
+    assert_eq!(texts("/x"), ["a", "f", "none"]);
+    assert_eq!(texts("/y"), ["b", "b", "b"]);
+    assert_eq!(texts("/z"), ["e", "f", "none"]);
+}
+
+#[test]
+fn without_a_route_a_trusted_peer_learns_why_and_a_stranger_only_what() {
+    let house = House::new();
+    let listeners = "  inbound: { address: 127.0.0.1:0 }\n";
+    let routes = "  - { name: hidden, match: [{ path: /secret }], forward: a }\n";
+    let proxy = house.proxy(listeners, routes);
+    let answer = proxy.client().get("/nowhere");
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let json = answer.json();
+    assert_eq!(json["code"], "NO_ROUTE");
+    let message = json["message"].as_str().unwrap();
+    assert!(
+        message.contains("no route of listener `inbound` takes GET /nowhere"),
+        "{message}"
+    );
+    assert_eq!(json["details"]["listener"], "inbound");
+    assert_eq!(json["details"]["phase"], "route");
+
+    let stranger = house.proxy(listeners, &format!("{routes}trusted_proxies: []\n"));
+    let answer = stranger.client().get("/nowhere");
+    assert_eq!(answer.status(), 404);
+    let json = answer.json();
+    assert_eq!(json["code"], "NO_ROUTE");
+    assert!(!answer.text().contains("inbound"), "{}", answer.text());
+    let mut details = json["details"].as_object().unwrap().clone();
+    details.remove("request_id");
+    assert!(details.is_empty(), "{details:?}");
+    assert_eq!(stranger.access_line("/nowhere")["reason"], "no_route");
+}
+
+#[test]
+fn ten_thousand_routes_are_taken_and_reloaded() {
+    let house = House::new();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let routes: String = (0..10_000)
+        .map(|n| {
+            format!(
+                "  - {{ name: r{n}, match: [{{ host: h{}.example.com, path: /p{n} }}], forward: {} }}\n",
+                n % 100,
+                names[n % 6]
+            )
+        })
+        .collect();
+    let proxy = house.proxy("  inbound: { address: 127.0.0.1:0 }\n", &routes);
+    let mut client = proxy.client();
+    for n in [0, 1, 4_999, 9_999] {
+        let host = format!("h{}.example.com", n % 100);
+        let answer = ask(&mut client, "GET", &host, &format!("/p{n}/deep"));
+        assert_eq!(answer.text(), names[n % 6], "{n}");
+    }
+    let text = std::fs::read_to_string(proxy.path()).unwrap();
+    let begun = Instant::now();
+    let outcome = proxy.reload(&text.replace("name: r77,", "name: seventy-seven,"));
+    let took = begun.elapsed();
+    assert!(
+        matches!(outcome, Outcome::Applied { .. } | Outcome::Unchanged),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        ask(&mut client, "GET", "h77.example.com", "/p77").text(),
+        names[77 % 6]
+    );
+    if !cfg!(debug_assertions) {
+        assert!(took.as_secs_f64() < 1.0, "{took:?}");
+    }
+}
