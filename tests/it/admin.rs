@@ -88,7 +88,7 @@ fn control_is_for_this_machine_only() {
             minimal(origin.address())
         );
         let error = Proxy::try_start(&yaml).err().expect("refused");
-        assert!(error.contains("can be reached from other hosts"), "{error}");
+        assert!(error.contains("can be reached from outside"), "{error}");
     }
 }
 

@@ -64,7 +64,7 @@ fn minimal(address: &str, forward: &str) -> String {
 #[test]
 fn a_missing_file() {
     let text = fails(Path::new("/no/such/file.yaml"));
-    assert!(text.contains("/no/such/file.yaml does not exist"), "{text}");
+    assert!(text.contains("/no/such/file.yaml: this file does not exist"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
@@ -72,7 +72,7 @@ fn a_missing_file() {
 fn a_directory_instead_of_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let text = fails(directory.path());
-    assert!(text.contains("is a directory"), "{text}");
+    assert!(text.contains("this is not a file; name the file in it"), "{text}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_empty_file() {
 #[test]
 fn a_text_that_is_not_yaml_or_not_text() {
     text_fails("listeners: [", "error");
-    text_fails([0xff, 0xfe, 0x00], "is not text");
+    text_fails([0xff, 0xfe, 0x00], "is not UTF-8 text");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_text_nested_deeply() {
 #[test]
 fn a_file_of_ten_megabytes() {
     let text = format!("{}\n", "#".repeat(99)).repeat(100_000);
-    text_fails(text, "is larger than 4 MiB");
+    text_fails(text, "a configuration has at most 4 MiB");
 }
 
 #[test]
