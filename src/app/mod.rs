@@ -22,7 +22,6 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::admin::status::{Outcome, Status};
 use crate::downstream::worker::Worker;
@@ -51,7 +50,6 @@ pub struct Shared {
     listeners: Mutex<Listeners>,
     status: Arc<Status>,
     log: LineWriter,
-    upgrades: TaskTracker,
     cut: CancellationToken,
 }
 

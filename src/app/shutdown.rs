@@ -58,7 +58,7 @@ impl App {
     }
 
     fn open(&self) -> usize {
-        self.connections().iter().sum::<usize>() + self.shared.upgrades.len()
+        self.connections().iter().sum()
     }
 
     async fn run_drain(&self, limits: Drain) -> Drained {

@@ -198,7 +198,6 @@ fn build(
         listeners: Mutex::new(Listeners::default()),
         status,
         log,
-        upgrades,
         cut,
     };
     Ok((Arc::new(shared), threads))

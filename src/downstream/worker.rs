@@ -186,37 +186,42 @@ fn pace(snapshot: &Snapshot) -> Duration {
 
 impl Seat {
     /// Serves `stream`, accepted through `listener` on the worker `home`, on the seat's worker. `held` is dropped at the
-    /// connection's end.
+    /// connection's end, be it HTTP's or that of what it switched to.
     pub fn serve(
         self,
         (stream, home): (TcpStream, usize),
         peer: SocketAddr,
         listener: Arc<Listener>,
-        held: impl Send + 'static,
+        held: impl Send + Sync + 'static,
     ) {
         let runtime = self.worker.runtime.clone();
         // A socket that cannot be moved or set up is dropped, which closes it: the peer learns all there is to know.
         if home == self.worker.engine.worker {
             runtime.spawn(async move {
-                let _held = held;
                 if stream.set_nodelay(true).is_ok() {
-                    self.serve_here(stream, peer, listener).await;
+                    self.serve_here(stream, peer, listener, held).await;
                 }
             });
         } else if let Ok(stream) = stream.into_std() {
             runtime.spawn(async move {
-                let _held = held;
                 if let Ok(stream) = adopt(stream) {
-                    self.serve_here(stream, peer, listener).await;
+                    self.serve_here(stream, peer, listener, held).await;
                 }
             });
         }
     }
 
-    async fn serve_here(&self, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+    async fn serve_here(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        held: impl Send + Sync + 'static,
+    ) {
+        let worker = Arc::clone(&self.worker);
         let state = Arc::new(ConnState::new(listener.id));
-        let registration = self.worker.registry.register(&state, Instant::now());
-        if (self.worker.engine.snapshots.load())
+        let registration = worker.registry.register(&state, Instant::now());
+        if (worker.engine.snapshots.load())
             .listener(state.listener)
             .is_none()
         {
@@ -226,13 +231,18 @@ impl Seat {
         let metrics = listener.metrics.clone();
         metrics.accepted.inc();
         let active = Counted::new(&metrics.active);
-        let info = Arc::new(ConnInfo::new(peer, listener, Arc::clone(&state) as _));
-        match connection::serve(stream, info, state, Arc::clone(&self.worker.engine)).await {
+        let info = Arc::new(ConnInfo::new(
+            peer,
+            listener,
+            Arc::clone(&state) as _,
+            Box::new((self, held, active)),
+        ));
+        match connection::serve(stream, info, state, Arc::clone(&worker.engine)).await {
             End::Ordered(Order::HeaderTimeout) => metrics.closed_header_timeout.inc(),
             End::Ordered(Order::IdleTimeout) => metrics.closed_idle.inc(),
             End::Ordered(Order::Serve | Order::Finish | Order::Cut) | End::Closed => {}
         }
-        drop((active, registration));
+        drop(registration);
     }
 }
 

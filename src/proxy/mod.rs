@@ -17,6 +17,7 @@ pub mod service;
 pub mod stack;
 pub mod upgrade;
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ pub struct ConnInfo {
     pub listener: Arc<Listener>,
     /// Whoever keeps the connection's timers.
     pub observer: Arc<dyn ConnObserver>,
+    /// Whatever counts the connection, at its worker and its listener: dropped with the last user of the connection,
+    /// which is its pipe if it stopped speaking HTTP.
+    pub held: Box<dyn Any + Send + Sync>,
 }
 
 /// Told when exchanges begin and end on a connection.
@@ -67,7 +71,12 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
 
 impl ConnInfo {
     /// For a connection from `peer` that `listener` accepted.
-    pub fn new(peer: SocketAddr, listener: Arc<Listener>, observer: Arc<dyn ConnObserver>) -> Self {
+    pub fn new(
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        observer: Arc<dyn ConnObserver>,
+        held: Box<dyn Any + Send + Sync>,
+    ) -> Self {
         let text = peer.ip().to_canonical().to_string();
         let peer_header =
             HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
@@ -76,6 +85,7 @@ impl ConnInfo {
             peer_header,
             listener,
             observer,
+            held,
         }
     }
 }

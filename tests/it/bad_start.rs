@@ -64,7 +64,10 @@ fn minimal(address: &str, forward: &str) -> String {
 #[test]
 fn a_missing_file() {
     let text = fails(Path::new("/no/such/file.yaml"));
-    assert!(text.contains("/no/such/file.yaml: this file does not exist"), "{text}");
+    assert!(
+        text.contains("/no/such/file.yaml: this file does not exist"),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
@@ -72,7 +75,10 @@ fn a_missing_file() {
 fn a_directory_instead_of_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let text = fails(directory.path());
-    assert!(text.contains("this is not a file; name the file in it"), "{text}");
+    assert!(
+        text.contains("this is not a file; name the file in it"),
+        "{text}"
+    );
 }
 
 #[test]

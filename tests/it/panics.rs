@@ -100,7 +100,7 @@ impl Defective {
         runtime.spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
                 let inbound = Arc::clone(&engine.snapshots.load().listeners[0]);
-                let info = Arc::new(ConnInfo::new(peer, inbound, Arc::new(Quiet)));
+                let info = Arc::new(ConnInfo::new(peer, inbound, Arc::new(Quiet), Box::new(())));
                 let stack = around(tower::service_fn(|(exchange, request): Opened| {
                     defective(exchange, request)
                 }));
