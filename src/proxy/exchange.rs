@@ -53,7 +53,6 @@ impl Exchange {
         let listener = Arc::clone(listener);
         let route = Arc::clone(&listener.no_route);
         connection.observer.exchange_started();
-        route.active.inc();
         let (method, uri) = head;
         let record = RequestRecord {
             client: connection.peer.ip().to_canonical(),
@@ -93,7 +92,6 @@ impl Exchange {
     pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: &Arc<str>) {
         let mut record = self.record.lock();
         route.active.inc();
-        record.route.active.dec();
         record.route = Arc::clone(route);
         record.upstream = Some(Arc::clone(upstream));
     }
@@ -139,7 +137,10 @@ impl Drop for Exchange {
         record.duration = self.started.elapsed();
         record.bytes_in = self.upload.get().map_or(0, |upload| upload.bytes());
         record.bytes_out = *self.bytes_out.get_mut();
-        record.route.active.dec();
+        if record.upstream.is_some() {
+            // Counted when its route was taken.
+            record.route.active.dec();
+        }
         if record.status.is_none() && record.reason.is_none() {
             record.reason = Some(ProxyError::ClientGone.reason());
         }

