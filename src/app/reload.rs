@@ -1,6 +1,6 @@
 //! A configuration takes the place of another, as a whole or not at all.
 //!
-//! Path: `config::watch`, SIGHUP and `POST /reload` send a [`Trigger`]; [`serve`] handles one after the other on the
+//! Path: `config::watch`, SIGHUP and `POST /reload` send a [`Trigger`]; `serve` handles one after the other on the
 //! control runtime: read → check → compile → bind → publish → drain what was removed. Up to `publish` every step can
 //! fail and leaves nothing behind; from there on none can.
 

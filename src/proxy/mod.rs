@@ -1,6 +1,6 @@
 //! One request: from its head to the end of its answer.
 //!
-//! Path: `downstream` calls [`service::Service`] for every request on a connection → [`stack`] opens the exchange and
+//! Path: `downstream` calls [`service::ConnService`] for every request on a connection → [`stack`] opens the exchange and
 //! turns errors into answers → [`forward`] finds the route and makes attempts → [`body`] streams the answer and ends the
 //! exchange. Only [`respond`] invents answers.
 

@@ -1,4 +1,4 @@
-//! The registry that `/metrics` prints, and the handles that others count with. Names are in [`super::families`].
+//! The registry that `/metrics` prints, and the handles that others count with. Names are in `families`.
 //!
 //! Path: built once at start; `snapshot` resolves handles from it when a configuration is compiled, so the request
 //! path never looks a series up by name. Labels come from the configuration or from a closed set, never from a client.

@@ -9,7 +9,7 @@
 //!
 //! What the driver hands over arrives during our own poll of it, so the handle's futures are polled with a waker that
 //! does nothing. The other way round, handing something to the driver wakes it, and since its task is ours, that would
-//! be a second, empty poll of everything: the [`Gate`] swallows such wake-ups, for the driver is polled next anyway.
+//! be a second, empty poll of everything: the `Gate` swallows such wake-ups, for the driver is polled next anyway.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
