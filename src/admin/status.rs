@@ -180,7 +180,7 @@ impl Status {
         let listeners = !self.store.load().listeners.is_empty();
         let workers = self.is_live();
         let ready = serving && listeners && workers;
-        let checks = json!({ "listeners": listeners, "workers": workers, "serving": serving });
+        let checks = json!({ "serving": serving, "listeners": listeners, "workers": workers });
         (ready, json!({ "ready": ready, "checks": checks }))
     }
 

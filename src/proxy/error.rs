@@ -175,6 +175,13 @@ impl ProxyError {
         while let Some(inner) = source.source() {
             source = inner;
         }
-        Some(source.to_string())
+        let text = source.to_string();
+        // The number behind the system's words says nothing more.
+        Some(
+            text.split(" (os error")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        )
     }
 }

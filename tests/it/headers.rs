@@ -312,9 +312,7 @@ fn an_expectation_is_met_by_the_proxy_when_the_app_is_there() {
 
 #[test]
 fn an_app_that_is_not_there_costs_an_expecting_client_no_body() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = gone.local_addr().unwrap();
-    drop(gone);
+    let address = crate::support::free_address();
     let proxy = Proxy::before(address);
     let mut client = Client::connect(proxy.address());
     client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n");

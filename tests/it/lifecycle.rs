@@ -1,6 +1,6 @@
 //! The life of the real program: signals, the drain, exit codes, and that no line of the log is lost on the way out.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -258,10 +258,7 @@ fn demanding(address: SocketAddr, stop: &AtomicBool, count: &AtomicUsize) {
 #[test]
 fn a_rolling_restart_on_a_shared_port_fails_no_request() {
     let origin = Origin::fixed("ok");
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = crate::support::free_address();
     for workers in [1, 2] {
         let yaml = format!(
             "workers: {workers}\nlisteners:\n  inbound: {{ address: {address}, forward: app, reuse_port: true }}\nupstreams:\n  app: {{ endpoints: [{}] }}\n",

@@ -240,10 +240,7 @@ fn connections_and_attempts_are_counted_on_both_sides() {
 
 #[test]
 fn an_endpoint_that_is_not_there_is_counted_as_such() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = crate::support::free_address();
     let proxy = Proxy::start(&minimal(address));
     assert_eq!(proxy.client().get("/").status(), 502);
     for (name, result) in [

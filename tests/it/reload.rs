@@ -11,17 +11,9 @@ use outrigger::app::App;
 
 use crate::support::binary::Binary;
 use crate::support::client::Client;
-use crate::support::eventually;
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::{Proxy, minimal};
-
-/// A free port of this moment.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
+use crate::support::{eventually, free_address};
 
 fn listeners(list: &[(&str, SocketAddr)], origin: SocketAddr) -> String {
     let lines = list
@@ -195,7 +187,7 @@ fn a_refused_file_changes_nothing_and_is_told_everywhere_without_its_text() {
 #[test]
 fn listeners_come_and_go() {
     let origin = Origin::fixed("ok");
-    let (one, two) = (free(), free());
+    let (one, two) = (free_address(), free_address());
     let proxy = Proxy::start(&listeners(&[("one", one)], origin.address()));
     applied(&proxy.reload(&listeners(&[("one", one), ("two", two)], origin.address())));
     assert!(answers(one, "ok") && answers(two, "ok"));
@@ -209,7 +201,7 @@ fn listeners_come_and_go() {
 #[test]
 fn a_listener_that_moves_to_another_port_keeps_its_connections() {
     let origin = Origin::fixed("ok");
-    let (from, to) = (free(), free());
+    let (from, to) = (free_address(), free_address());
     let proxy = Proxy::start(&listeners(&[("inbound", from)], origin.address()));
     let mut client = Client::connect(from);
     assert_eq!(client.get("/").status(), 200);
@@ -227,7 +219,7 @@ fn a_listener_that_moves_to_another_port_keeps_its_connections() {
 #[test]
 fn listeners_that_swap_their_ports_refuse_nobody() {
     let origin = Origin::fixed("ok");
-    let (one, two) = (free(), free());
+    let (one, two) = (free_address(), free_address());
     let proxy = Proxy::start(&listeners(&[("a", one), ("b", two)], origin.address()));
     for turn in 0..10 {
         let names = if turn % 2 == 0 {
@@ -244,7 +236,7 @@ fn listeners_that_swap_their_ports_refuse_nobody() {
 #[test]
 fn a_renamed_listener_hands_its_address_on_and_nobody_is_refused() {
     let origin = Origin::fixed("ok");
-    let address = free();
+    let address = free_address();
     let proxy = Proxy::start(&listeners(&[("inbound", address)], origin.address()));
     let (stop, stopped) = channel::<()>();
     let knocking = std::thread::spawn(move || {
@@ -266,7 +258,7 @@ fn a_renamed_listener_hands_its_address_on_and_nobody_is_refused() {
 #[test]
 fn reuse_port_can_be_toggled_while_requests_go_on() {
     let origin = Origin::fixed("ok");
-    let address = free();
+    let address = free_address();
     for workers in [1, 2] {
         let yaml = |reuse| {
             format!(
@@ -289,7 +281,7 @@ fn reuse_port_can_be_toggled_while_requests_go_on() {
 #[test]
 fn a_port_in_use_refuses_the_reload_and_leaves_nothing_bound() {
     let origin = Origin::fixed("ok");
-    let (one, new) = (free(), free());
+    let (one, new) = (free_address(), free_address());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::start(&listeners(&[("one", one)], origin.address()));
     let next = [
@@ -315,7 +307,7 @@ fn a_port_in_use_refuses_the_reload_and_leaves_nothing_bound() {
 #[test]
 fn admin_addresses_move() {
     let origin = Origin::fixed("ok");
-    let (probes, control) = (free(), free());
+    let (probes, control) = (free_address(), free_address());
     let proxy = Proxy::before(origin.address());
     let before = proxy.app().probes_address().unwrap();
     let yaml = format!(
@@ -526,7 +518,7 @@ fn a_removed_listener_finishes_what_is_under_way_and_says_good_bye() {
         peer.answer("200 OK", "done");
         Then::KeepAlive
     });
-    let (stays, goes) = (free(), free());
+    let (stays, goes) = (free_address(), free_address());
     let proxy = Proxy::start(&listeners(
         &[("stays", stays), ("goes", goes)],
         origin.address(),
@@ -550,7 +542,7 @@ fn a_removed_listener_finishes_what_is_under_way_and_says_good_bye() {
 #[test]
 fn a_new_listener_does_not_inherit_the_connections_of_a_removed_one() {
     let (private, public) = (Origin::fixed("private"), Origin::fixed("public"));
-    let (goes, comes) = (free(), free());
+    let (goes, comes) = (free_address(), free_address());
     let yaml = |name: &str, address: SocketAddr, upstream: &str| {
         format!(
             "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: public }}\n  {name}: {{ address: {address}, forward: {upstream} }}\nupstreams:\n  public: {{ endpoints: [{}] }}\n  private: {{ endpoints: [{}] }}\n",

@@ -1,6 +1,6 @@
 //! The demand: the file is edited all the time, in every section, while requests go on, and not one of them fails.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -171,10 +171,7 @@ fn echo() -> Origin {
 fn no_request_fails_while_the_file_is_edited_all_the_time() {
     let origins = [echo(), echo(), echo()];
     let addresses = [0, 1, 2].map(|index: usize| origins[index].address());
-    let extra = TcpListener::bind("127.0.0.1:0").unwrap();
-    let extra = Some(extra)
-        .map(|socket| socket.local_addr().unwrap())
-        .unwrap();
+    let extra = crate::support::free_address();
     let proxy = Proxy::start(&edition(0, extra, &addresses));
     let address = proxy.address();
     let tally = Arc::new(Tally::default());

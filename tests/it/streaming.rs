@@ -1,7 +1,7 @@
 //! Nothing is kept back, and nothing is kept.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -183,9 +183,7 @@ struct Program {
 impl Program {
     fn before(origin: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = crate::support::free_address();
         let path = directory.path().join("outrigger.yaml");
         let log = directory.path().join("access.log");
         std::fs::write(
