@@ -241,7 +241,7 @@ impl EndpointBody {
 
     fn poll_incoming(
         &mut self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.lease {
             Some(lease) => lease.connection.poll_frame(&mut self.incoming, cx),

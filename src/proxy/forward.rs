@@ -18,7 +18,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
 use super::{headers, upgrade};
-use crate::upstream::request_body::{RequestBody, UploadProgress};
+use crate::upstream::request_body::{RequestBody, Upload, UploadProgress};
 
 /// Answers `request`.
 ///
@@ -70,7 +70,16 @@ fn pass_on(
     version: Version,
     upload: Option<Arc<UploadProgress>>,
 ) -> Response<ProxyBody> {
-    let Answer { response, lease } = answer;
+    let Answer {
+        response,
+        mut lease,
+    } = answer;
+    if upload
+        .as_ref()
+        .is_some_and(|upload| upload.state() != Upload::Complete)
+    {
+        lease.connection.detach();
+    }
     let (mut head, incoming) = response.into_parts();
     headers::prepare_response(&mut head);
     if version == Version::HTTP_10 && incoming.size_hint().exact().is_none() {

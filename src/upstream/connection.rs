@@ -29,6 +29,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::request_body::RequestBody;
 use crate::wire::Wire;
@@ -56,6 +57,8 @@ struct Driver {
     gate: Arc<Gate>,
     /// The gate as a waker, made once.
     waker: Waker,
+    /// Drives the connection once it is detached.
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 /// Passes wake-ups on to the task that polls the driver, but not those which that task causes itself.
@@ -155,12 +158,24 @@ impl Connection {
         })
     }
 
+    /// Lets the connection be driven by a task of its own, on which the rest of an upload does not depend on whether the
+    /// client takes the answer that has begun. It serves no other request then.
+    pub fn detach(&mut self) {
+        if let Some(mut connection) = self.driver.connection.take() {
+            let driving = poll_fn(move |cx| connection.poll_without_shutdown(cx).map(drop));
+            self.driver.task = Some(AbortOnDropHandle::new(tokio::spawn(driving)));
+        }
+    }
+
     /// The next frame of the answer's body, moving bytes as needed.
     pub fn poll_frame(
         &mut self,
         incoming: &mut Incoming,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.driver.task.is_some() {
+            return Pin::new(incoming).poll_frame(cx);
+        }
         let mut frame = || Pin::new(&mut *incoming).poll_frame(&mut quiet());
         // Asking for a frame wakes the driver, which is polled if there is none yet.
         if let Poll::Ready(frame) = self.driver.gate.quietly(&mut frame) {
@@ -173,7 +188,7 @@ impl Connection {
 
     /// Whether nothing more will come.
     pub fn has_ended(&self) -> bool {
-        self.driver.ended
+        self.driver.ended || self.driver.connection.is_none()
     }
 
     /// Whether the connection can take a request now. `false` is final.
@@ -239,6 +254,7 @@ impl Driver {
             ended: false,
             gate,
             waker,
+            task: None,
         }
     }
 

@@ -91,10 +91,16 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         progress.set(Upload::AwaitingClient);
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                progress.set(Upload::Flowing);
+                // Nobody asks for what comes after the last frame of a known length.
+                let last = body.is_end_stream();
+                progress.set(if last {
+                    Upload::Complete
+                } else {
+                    Upload::Flowing
+                });
                 if let Some(data) = frame.data_ref() {
                     progress
                         .bytes

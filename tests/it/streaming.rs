@@ -351,3 +351,29 @@ fn a_request_that_waits_behind_a_streamed_answer_is_served() {
         }
     }
 }
+
+#[test]
+fn an_upload_goes_on_while_the_answer_that_has_begun_is_not_read() {
+    const SIZE: usize = 64 * 1024 * 1024;
+    let origin = Origin::start(|_, peer| {
+        let mut writer = peer.reader.get_ref().try_clone().unwrap();
+        let writing = std::thread::spawn(move || {
+            writer
+                .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").as_bytes())
+                .unwrap();
+            writer.write_all(&vec![b'a'; SIZE]).unwrap();
+        });
+        let mut upload = vec![0; SIZE];
+        peer.reader.read_exact(&mut upload).unwrap();
+        writing.join().unwrap();
+        Then::Close
+    });
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"
+    ));
+    client.send(vec![b'u'; SIZE]);
+    let answer = client.read();
+    assert_eq!((answer.status(), answer.body.len()), (200, SIZE));
+}
