@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::state::{ConnState, Order, Phase};
@@ -25,6 +26,7 @@ pub struct Registry {
     entries: Mutex<HashMap<u64, Entry, RandomState>>,
     next: AtomicU64,
     draining: AtomicBool,
+    first: Notify,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,12 @@ impl Registry {
             since: now,
             draining_since: None,
         };
-        self.entries.lock().insert(key, entry);
+        let mut entries = self.entries.lock();
+        entries.insert(key, entry);
+        if entries.len() == 1 {
+            self.first.notify_one();
+        }
+        drop(entries);
         if self.draining.load(Ordering::Acquire) {
             state.drain();
         }
@@ -69,6 +76,11 @@ impl Registry {
             registry: self,
             key,
         }
+    }
+
+    /// Completes when there is a connection after there was none.
+    pub async fn first(&self) {
+        self.first.notified().await;
     }
 
     /// Open connections.

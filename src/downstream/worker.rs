@@ -149,11 +149,13 @@ impl Worker {
         let pace = if self.registry.is_empty() {
             SLOW
         } else {
-            pace(snapshot)
+            pace_of(snapshot)
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(pace) => {}
+            // Its timers begin now; many that come and go are one reason to look, not many.
+            () = self.registry.first() => tokio::time::sleep(pace_of(snapshot)).await,
             () = self.engine.log.filled() => tokio::time::sleep(FAST.min(pace)).await,
         }
     }
@@ -175,7 +177,7 @@ impl Worker {
 }
 
 /// An eighth of the shortest limit: precise enough, and rare enough where limits are long.
-fn pace(snapshot: &Snapshot) -> Duration {
+fn pace_of(snapshot: &Snapshot) -> Duration {
     let limits = snapshot
         .listeners
         .iter()
