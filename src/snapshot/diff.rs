@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::config::model::{Config, Listener, Route, Upstream};
+use crate::config::model::{Config, HostMatch, Listener, PathMatch, Route, RouteMatch, Upstream};
 
 /// A line for each difference, by path.
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
@@ -118,7 +118,7 @@ fn write_route(lines: &mut Lines, index: usize, route: &Route) {
         list(route.listeners.iter().map(|name| &name.value)),
     );
     for (number, item) in route.matches.iter().enumerate() {
-        line(&format!("match[{number}]"), format!("{:?}", item.value));
+        line(&format!("match[{number}]"), rule(&item.value));
     }
 }
 
@@ -141,6 +141,25 @@ fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         "pool.max_age",
         upstream.pool.max_age.map_or("off".into(), time),
     );
+}
+
+/// `host *.example.com, path /v1, methods [GET]`.
+fn rule(rule: &RouteMatch) -> String {
+    let host = rule.host.as_ref().map(|host| match host {
+        HostMatch::Exact(name) => format!("host {name}"),
+        HostMatch::Suffix(name) => format!("host *.{name}"),
+    });
+    let path = rule.path.as_ref().map(|path| match path {
+        PathMatch::Exact(path) => format!("path exactly {path}"),
+        PathMatch::Prefix(path) => format!("path {path}"),
+    });
+    let methods = (!rule.methods.is_empty()).then(|| format!("methods {}", list(&rule.methods)));
+    let parts: Vec<String> = [host, path, methods].into_iter().flatten().collect();
+    if parts.is_empty() {
+        "everything".into()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// `5s`, `1m`, `250ms`.
@@ -172,6 +191,20 @@ mod tests {
     #[test]
     fn equal_configurations_have_no_changes() {
         assert!(changes(&Config::default(), &Config::default()).is_empty());
+    }
+
+    #[test]
+    fn a_rule_is_shown_as_a_person_would_say_it() {
+        let shown = rule(&RouteMatch {
+            host: Some(HostMatch::Suffix("example.com".into())),
+            path: Some(PathMatch::Exact("/a".into())),
+            methods: vec!["GET".into(), "PUT".into()],
+        });
+        assert_eq!(
+            shown,
+            "host *.example.com, path exactly /a, methods [GET, PUT]"
+        );
+        assert_eq!(rule(&RouteMatch::default()), "everything");
     }
 
     #[test]

@@ -10,9 +10,6 @@ use regex::Regex;
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 60;
 
-/// Functions that are one table, an entry after the other without a decision between them.
-const TABLES: [(&str, &str); 2] = [("proxy/error.rs", "facts"), ("telemetry/metrics.rs", "new")];
-
 /// What each module may import; everything else of the crate is refused.
 const MAY: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
@@ -299,8 +296,7 @@ fn lengths_refused(file: &File) -> Vec<String> {
         refused.push(format!("{lines} lines are more than {FILE_LINES}"));
     }
     for (name, lines) in functions(&file.code) {
-        let table = TABLES.contains(&(file.path.as_str(), name.as_str()));
-        if lines > FUNCTION_LINES && !table {
+        if lines > FUNCTION_LINES {
             refused.push(format!(
                 "`fn {name}` has {lines} lines, more than {FUNCTION_LINES}"
             ));
