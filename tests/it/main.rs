@@ -31,6 +31,7 @@ mod layering;
 mod lifecycle;
 mod metrics;
 mod panics;
+mod pool;
 mod reload;
 mod reload_under_load;
 mod routes;
