@@ -106,9 +106,10 @@ async fn reload(status: &Status) -> Answer {
             version,
             hash,
             changes,
+            kept,
         }) => json_answer(
             StatusCode::OK,
-            &json!({ "result": "applied", "version": version, "hash": *hash, "changes": changes }),
+            &json!({ "result": "applied", "version": version, "hash": *hash, "changes": changes, "kept": kept }),
         ),
         Some(Outcome::Unchanged) => json_answer(StatusCode::OK, &json!({ "result": "unchanged" })),
         Some(Outcome::Refused { mistakes }) => json_answer(

@@ -32,6 +32,8 @@ pub enum Outcome {
         hash: Arc<str>,
         /// What is different now, a line each.
         changes: Vec<String>,
+        /// Upstreams that did not change, and kept all they had.
+        kept: Vec<String>,
     },
     /// The file says what is in force already.
     Unchanged,

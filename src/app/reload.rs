@@ -43,6 +43,9 @@ pub enum Cause {
     Api,
 }
 
+/// Upstreams that the log names when they are kept; more names tell nobody more.
+const NAMED: usize = 10;
+
 /// A file that was read and found sound.
 #[derive(Debug)]
 pub struct Loaded {
@@ -198,6 +201,7 @@ impl Shared {
             version: next.version,
             hash: Arc::clone(&next.hash),
             changes,
+            kept: previous.upstreams_kept(next),
         }
     }
 
@@ -231,6 +235,7 @@ impl Shared {
                 version,
                 hash,
                 changes,
+                kept,
             } => {
                 self.environment.metrics.reload(ReloadResult::Applied);
                 let count = changes.len();
@@ -241,6 +246,16 @@ impl Shared {
                 changes
                     .iter()
                     .for_each(|change| tracing::info!(detail = change, "  changed"));
+                if !kept.is_empty() {
+                    let shown = kept.len().min(NAMED);
+                    let more = match kept.len() - shown {
+                        0 => String::new(),
+                        more => format!(" and {more} more"),
+                    };
+                    let names = kept.get(..shown).unwrap_or_default().join(", ");
+                    let detail = format!("pools and turns of {names}{more}");
+                    tracing::info!(detail, "  kept");
+                }
             }
             Outcome::Unchanged => {
                 self.environment.metrics.reload(ReloadResult::Unchanged);

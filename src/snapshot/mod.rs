@@ -76,6 +76,14 @@ impl Snapshot {
         self.config.header_case == HeaderCase::Preserve
     }
 
+    /// The names of the upstreams that are the same in `next`.
+    pub fn upstreams_kept(&self, next: &Self) -> Vec<String> {
+        let old: HashSet<_> = self.upstreams.iter().map(Arc::as_ptr).collect();
+        let kept = next.upstreams.iter();
+        let kept = kept.filter(|upstream| old.contains(&Arc::as_ptr(upstream)));
+        kept.map(|upstream| upstream.name.to_string()).collect()
+    }
+
     /// The listener of this number, unless it was removed.
     pub fn listener(&self, id: ListenerId) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.id == id)

@@ -585,3 +585,24 @@ fn a_raised_limit_lets_those_in_who_wait() {
     assert_eq!(second.read().status(), 200);
     assert_eq!(first.get("/").status(), 200);
 }
+
+#[test]
+fn a_reload_says_what_it_kept() {
+    let origin = Origin::fixed("ok");
+    let yaml = |timeout: &str| {
+        format!(
+            "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: a }}\nroutes:\n  - {{ name: b, match: {{ path: /b }}, forward: b }}\nupstreams:\n  a: {{ endpoints: [{0}] }}\n  b: {{ endpoints: [{0}], timeouts: {{ connect: {timeout} }} }}\n",
+            origin.address()
+        )
+    };
+    let proxy = Proxy::start(&yaml("1s"));
+    proxy.write(&yaml("2s"));
+    match proxy.app().reload() {
+        Some(Outcome::Applied { changes, kept, .. }) => {
+            assert_eq!(changes, ["upstreams.b.timeouts.connect 1s → 2s"]);
+            assert_eq!(kept, ["a"]);
+        }
+        // The watch on the file was first.
+        other => assert_eq!(other, Some(Outcome::Unchanged)),
+    }
+}
