@@ -149,11 +149,6 @@ impl ConnState {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes of a head have arrived; true, too, before the first byte.
-    pub fn is_reading_head(&self) -> bool {
-        self.phase() == Phase::Head
-    }
-
     fn changed(&self) {
         // Only the connection's own tasks write, all on one worker: no need for an atomic addition.
         self.changes.store(
