@@ -2,4 +2,5 @@
 //!
 //! Path: `proxy` asks, acts and records.
 
+pub mod failure;
 pub mod replay;

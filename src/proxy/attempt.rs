@@ -46,7 +46,9 @@ pub async fn attempt(
     mut request: Box<Request<RequestBody>>,
     deadline: Option<Instant>,
 ) -> Result<Answer, ProxyError> {
-    let endpoint = upstream.pick().ok_or(ProxyError::NoEndpoint)?;
+    let endpoint = &upstream
+        .pick(&[], exchange.started.into_std())
+        .ok_or(ProxyError::NoEndpoint)?;
     let in_flight = endpoint.enter();
     let worker = exchange.engine.worker;
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;

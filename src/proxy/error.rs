@@ -3,7 +3,9 @@
 //! Path: made in [`super::forward`], [`super::attempt`] and [`super::body`]; [`super::respond`] turns it into an answer.
 //! The codes are a closed list: they appear alike in answers, access lines and the metric label `reason`.
 
-use http::StatusCode;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use crate::upstream::connect::ConnectError;
@@ -53,9 +55,49 @@ pub enum ProxyError {
     /// The client left before the answer was complete. Neither an error nor the endpoint's fault.
     #[error("the client left before the answer was complete")]
     ClientGone,
+    /// A rate limit is used up.
+    #[error("too many requests")]
+    RateLimited(Box<Refusal>),
+    /// As many requests as are allowed are under way.
+    #[error("too many requests are under way")]
+    Overloaded(Box<Refusal>),
+    /// A circuit breaker is open.
+    #[error("the upstream is not being called: its circuit breaker is open")]
+    CircuitOpen(Box<Refusal>),
+    /// Every endpoint is out of service.
+    #[error("no endpoint of the upstream is in service")]
+    NoHealthyEndpoint(Box<Refusal>),
+    /// One attempt took longer than it may.
+    #[error("the endpoint took longer than one attempt may")]
+    AttemptTimeout,
+    /// The time that the client allowed is over.
+    #[error("the time that the client allowed is over")]
+    DeadlineExceeded,
     /// A defect of the proxy.
     #[error("the proxy has a defect; this request met it")]
     Panic,
+}
+
+/// What there is to say about a refusal by policy.
+#[derive(Debug, Default)]
+pub struct Refusal {
+    /// What happened, with names; a full sentence without its stop.
+    pub message: String,
+    /// When to come again; sent as `Retry-After` in whole seconds, at least 1.
+    pub retry_after: Option<Duration>,
+    /// The limit that was reached.
+    pub limit: Option<Limit>,
+    /// Further fields of the answer.
+    pub headers: HeaderMap,
+}
+
+/// A limit of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Where it stands: `upstreams.pay.limits.in_flight`.
+    pub key: String,
+    /// Its value, as written.
+    pub value: String,
 }
 
 /// On which side the cause lies.
@@ -153,6 +195,12 @@ impl ProxyError {
             Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
             Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
+            Self::RateLimited(_) => proxy("rate_limited", S::TOO_MANY_REQUESTS, "policy"),
+            Self::Overloaded(_) => proxy("overloaded", S::SERVICE_UNAVAILABLE, "policy"),
+            Self::CircuitOpen(_) => upstream("circuit_open", S::SERVICE_UNAVAILABLE, "policy"),
+            Self::NoHealthyEndpoint(_) => upstream("no_healthy_endpoint", S::SERVICE_UNAVAILABLE, "policy"),
+            Self::AttemptTimeout => upstream("attempt_timeout", S::GATEWAY_TIMEOUT, "wait"),
+            Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
             Self::NoEndpoint => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
             Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
             Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
@@ -165,6 +213,17 @@ impl ProxyError {
             Self::UpstreamBody(_) => upstream("upstream_body_reset", S::BAD_GATEWAY, "body"),
             Self::UpstreamIdle => upstream("upstream_idle_timeout", S::GATEWAY_TIMEOUT, "wait"),
             Self::RequestTimeout => upstream("request_timeout", S::GATEWAY_TIMEOUT, "wait"),
+        }
+    }
+
+    /// What a policy said when it refused.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::RateLimited(refusal)
+            | Self::Overloaded(refusal)
+            | Self::CircuitOpen(refusal)
+            | Self::NoHealthyEndpoint(refusal) => Some(refusal),
+            _ => None,
         }
     }
 

@@ -4,7 +4,9 @@
 //! file trusts (loopback, unless it says otherwise) read all of it; strangers get the code, a message without names and
 //! the request id, by which an operator finds the rest in the log.
 
-use http::header::{CONTENT_TYPE, HeaderName};
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +47,20 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     if let Some(id) = request_id {
         headers.insert(X_REQUEST_ID, id);
     }
+    if let Some(refusal) = error.refusal() {
+        if let Some(wait) = refusal.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        headers.extend(refusal.headers.clone());
+    }
     response
+}
+
+/// Rounded up, and never 0, which would mean "at once" (RFC 9110 §10.2.3).
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs()
+        .saturating_add(u64::from(wait.subsec_nanos() > 0))
+        .max(1)
 }
 
 fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
@@ -79,6 +94,9 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         );
         detail("last_error", error.cause());
     }
+    let limit = error.refusal().and_then(|refusal| refusal.limit.as_ref());
+    let limit = limit.filter(|_| trusted);
+    let limit = limit.map(|limit| json!({ "key": limit.key, "value": limit.value }));
     detail(
         "request_id",
         record
@@ -87,6 +105,9 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
             .and_then(|id| id.to_str().ok())
             .map(Into::into),
     );
+    if let Some(limit) = limit {
+        details.insert("limit".into(), limit);
+    }
     let message = if trusted {
         message(record, error)
     } else {
@@ -97,6 +118,9 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
 
 /// What happened, with names.
 fn message(record: &RequestRecord, error: &ProxyError) -> String {
+    if let Some(refusal) = error.refusal() {
+        return refusal.message.clone();
+    }
     let upstream = record.upstream.as_deref().unwrap_or_default();
     let endpoint = record
         .attempts
@@ -135,14 +159,12 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
                 record.route.route
             )
         }
-        ProxyError::BadRequest(_)
-        | ProxyError::ConnectMethod
-        | ProxyError::UnaskedUpgrade
-        | ProxyError::UpstreamBody(_)
-        | ProxyError::ClientIdle
-        | ProxyError::ClientBody
-        | ProxyError::ClientGone
-        | ProxyError::Panic => error.to_string(),
+        ProxyError::AttemptTimeout => format!(
+            "{endpoint} of upstream `{upstream}` did not answer within the `retry.per_try_timeout` of route `{}`",
+            record.route.route
+        ),
+        // The others have no names to tell.
+        _ => error.to_string(),
     }
 }
 
@@ -155,7 +177,11 @@ fn error_type(error: &ProxyError) -> &'static str {
             "http_request_error"
         }
         ProxyError::NoRoute => "destination_not_found",
-        ProxyError::NoEndpoint => "destination_unavailable",
+        ProxyError::RateLimited(_) => "http_request_denied",
+        ProxyError::Overloaded(_) => "connection_limit_reached",
+        ProxyError::NoEndpoint | ProxyError::CircuitOpen(_) | ProxyError::NoHealthyEndpoint(_) => {
+            "destination_unavailable"
+        }
         ProxyError::Connect(ConnectError::Timeout(_)) => "connection_timeout",
         ProxyError::Connect(ConnectError::Io(io))
             if io.kind() == std::io::ErrorKind::ConnectionRefused =>
@@ -168,7 +194,10 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::UpstreamReset(_) => "connection_terminated",
         ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",
-        ProxyError::UpstreamIdle | ProxyError::RequestTimeout => "http_response_timeout",
+        ProxyError::UpstreamIdle
+        | ProxyError::RequestTimeout
+        | ProxyError::AttemptTimeout
+        | ProxyError::DeadlineExceeded => "http_response_timeout",
         ProxyError::Panic => "proxy_internal_error",
     }
 }

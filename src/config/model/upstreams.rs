@@ -1,0 +1,80 @@
+//! `upstreams.*`
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Located;
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The key in `upstreams`.
+    pub name: Located<String>,
+    /// `endpoints`: at least one, no address twice. Required.
+    pub endpoints: Vec<Located<Endpoint>>,
+    /// `balance`. Default `round_robin`.
+    pub balance: Balance,
+    /// `timeouts`.
+    pub timeouts: UpstreamTimeouts,
+    /// `pool`.
+    pub pool: Pool,
+}
+
+/// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `address`: IP and port (`localhost:3000` means `127.0.0.1:3000`).
+    pub address: SocketAddr,
+    /// `weight`: share relative to the others, 1 to 256. Default 1.
+    pub weight: NonZeroU32,
+}
+
+/// `upstreams.*.balance`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// `round_robin`: smooth weighted round robin.
+    #[default]
+    RoundRobin,
+    /// `least_connections`: fewest requests in flight for its weight.
+    LeastConnections,
+}
+
+/// `upstreams.*.timeouts`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// `connect`: TCP connect. Default 1 s.
+    pub connect: Duration,
+    /// `idle`: the upstream sends and takes nothing although its answer is awaited. Default 60 s.
+    pub idle: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `upstreams.*.pool`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// `max_idle`: idle connections kept per worker and endpoint; 0 keeps none. At most 65,536; default 128.
+    pub max_idle: u32,
+    /// `idle_timeout`: an idle connection is closed after this. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `max_age`: a connection is not used again after this; `None` (`off`): unlimited. Default 10 min.
+    pub max_age: Option<Duration>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max_idle: 128,
+            idle_timeout: Duration::from_secs(60),
+            max_age: Some(Duration::from_secs(600)),
+        }
+    }
+}
