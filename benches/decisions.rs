@@ -129,6 +129,8 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         status: Some(StatusCode::OK),
         reason: None,
         cause: None,
+        not_retried: None,
+        waited: false,
         bytes_in: 512,
         bytes_out: 128,
         first_byte: Some(Duration::from_micros(40_100)),

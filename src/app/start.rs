@@ -27,6 +27,7 @@ use crate::snapshot::Store;
 use crate::snapshot::compile::{Environment, compile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::writer::{LineBuffer, LineWriter, Output};
+use crate::upstream::replay_room::{self, ReplayRoom};
 
 /// Triggers that may wait: each says the same, so more than a few add nothing.
 const TRIGGERS: usize = 8;
@@ -172,6 +173,7 @@ fn build(
     )));
     let log = LineWriter::start(Output::Stdout, metrics.access_log_dropped())?;
     let (upgrades, cut) = (TaskTracker::new(), CancellationToken::new());
+    let replay_room = Arc::new(ReplayRoom::new(replay_room::CAPACITY));
     let mut started: Vec<(Arc<Worker>, JoinHandle<()>)> = Vec::new();
     for worker in 0..workers.count.get() {
         let engine = Engine {
@@ -180,6 +182,7 @@ fn build(
             log: LineBuffer::new(log.clone()),
             upgrades: upgrades.clone(),
             cut: cut.clone(),
+            replay_room: Arc::clone(&replay_room),
         };
         started.push(Worker::start(engine)?);
     }

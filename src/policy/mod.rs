@@ -2,5 +2,9 @@
 //!
 //! Path: `proxy` asks, acts and records.
 
+pub mod backoff;
+pub mod budget;
+pub mod deadline;
 pub mod failure;
 pub mod replay;
+pub mod retry;

@@ -22,15 +22,17 @@ pub enum Replay {
 pub enum RequestContent {
     /// There is none.
     Empty,
-    /// It streams and cannot be had again.
-    Streaming,
+    /// All that was read of it is kept.
+    Kept,
+    /// It cannot be had again.
+    Gone,
 }
 
 /// Judges a request by its method and body.
 pub fn classify(method: &Method, content: RequestContent) -> Replay {
     match content {
-        RequestContent::Empty if method.is_idempotent() => Replay::Safe,
-        RequestContent::Empty | RequestContent::Streaming => Replay::OnlyIfUnsent,
+        RequestContent::Empty | RequestContent::Kept if method.is_idempotent() => Replay::Safe,
+        RequestContent::Empty | RequestContent::Kept | RequestContent::Gone => Replay::OnlyIfUnsent,
     }
 }
 
@@ -39,17 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_idempotent_requests_without_a_body_are_safe() {
+    fn only_idempotent_requests_with_all_of_their_body_are_safe() {
         for (method, content, expected) in [
             (Method::GET, RequestContent::Empty, Replay::Safe),
             (Method::DELETE, RequestContent::Empty, Replay::Safe),
-            (Method::PUT, RequestContent::Streaming, Replay::OnlyIfUnsent),
+            (Method::PUT, RequestContent::Kept, Replay::Safe),
+            (Method::PUT, RequestContent::Gone, Replay::OnlyIfUnsent),
             (Method::POST, RequestContent::Empty, Replay::OnlyIfUnsent),
-            (
-                Method::POST,
-                RequestContent::Streaming,
-                Replay::OnlyIfUnsent,
-            ),
+            (Method::POST, RequestContent::Kept, Replay::OnlyIfUnsent),
             (Method::PATCH, RequestContent::Empty, Replay::OnlyIfUnsent),
         ] {
             assert_eq!(classify(&method, content), expected, "{method} {content:?}");

@@ -1,28 +1,29 @@
 //! One try at one endpoint: connection, request, head of the answer.
 //!
-//! Path: [`super::forward`] calls [`attempt`] with a prepared request. A connection that turns out to be stale is
+//! Path: [`super::attempts`] calls [`attempt`] with a prepared request. A connection that turns out to be stale is
 //! replaced by a fresh one here, without counting as a failure: see [`crate::policy::replay`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
-use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::attempts::Request;
 use super::body::Lease;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::wait::{AttemptEnd, Sent, Wait, WaitFailure};
+use crate::policy::deadline::Deadline;
 use crate::policy::replay::{self, Replay, RequestContent};
+use crate::policy::retry::{Ended, Replayable};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
-use crate::upstream::connect::connect;
-use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::request_body::{RequestBody, Upload};
 
 /// An answer's head, and the connection on which its body will come.
 pub struct Answer {
@@ -32,39 +33,61 @@ pub struct Answer {
     pub lease: Lease,
 }
 
+/// An attempt without an answer.
+#[derive(Debug)]
+pub struct Failed {
+    /// What the client is told if there is no further attempt.
+    pub error: ProxyError,
+    /// What a further attempt depends on.
+    pub ended: Ended,
+}
+
+/// Where and by when.
+pub struct Target<'a> {
+    /// The request it belongs to.
+    pub exchange: &'a Exchange,
+    /// The upstream.
+    pub upstream: &'a Arc<Upstream>,
+    /// The endpoint that was picked.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// By when the request has to be answered.
+    pub deadline: &'a Deadline,
+    /// Limit of this attempt alone.
+    pub per_try: Option<Duration>,
+}
+
 /// The name of an attempt that met a stale connection, in the access line.
 const STALE: &str = "stale_connection";
 
-/// Sends `request` to the upstream's next endpoint.
+/// Sends `request` to an endpoint.
 ///
 /// # Errors
 ///
 /// Every way in which no answer's head arrives; see [`ProxyError`].
-pub async fn attempt(
-    exchange: &Exchange,
-    upstream: &Arc<Upstream>,
-    mut request: Box<Request<RequestBody>>,
-    deadline: Option<Instant>,
-) -> Result<Answer, ProxyError> {
-    let endpoint = &upstream
-        .pick(&[], exchange.started.into_std())
-        .ok_or(ProxyError::NoEndpoint)?;
+pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer, Failed> {
+    let Target {
+        exchange,
+        upstream,
+        endpoint,
+        ..
+    } = target;
     let in_flight = endpoint.enter();
     let worker = exchange.engine.worker;
-    let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
+    let mut trace = AttemptTrace::start(exchange, endpoint);
+    let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
+    let mut pooled = take_pooled(endpoint, upstream, worker, trace.started).await;
     loop {
-        let mut trace = AttemptTrace::start(exchange, endpoint);
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace.connect(upstream, deadline).await?,
+            None => trace.connect(upstream, end).await?,
         };
-        let copy = copy_for_replay(&connection, &request);
         let wait = Wait {
             exchange,
+            since: trace.started,
             idle: upstream.idle_timeout,
-            deadline,
+            end,
         };
-        match wait.for_answer(&mut connection, request).await {
+        let failure = match wait.for_answer(&mut connection, request.take()).await {
             Ok(response) => {
                 connection.learn_keep_alive(response.headers());
                 trace.end(AttemptResult::Response, Outcome::Status(response.status()));
@@ -76,24 +99,23 @@ pub async fn attempt(
                 };
                 return Ok(Answer { response, lease });
             }
-            Err(WaitFailure::Unsent(unsent, _)) if connection.is_reused() => {
-                trace.stale();
-                request = unsent;
-            }
-            Err(failure) => {
-                let error = failure.into_error(exchange);
-                match copy {
-                    Some(copy) if matches!(error, ProxyError::UpstreamReset(_)) => {
-                        trace.stale();
-                        request = Box::new(Request::from_parts(copy, RequestBody::empty()));
-                    }
-                    _ => {
-                        trace.fail(&error);
-                        return Err(error);
-                    }
+            Err(failure) => failure,
+        };
+        let reused = connection.is_reused();
+        // With it goes what it held of the request's body.
+        drop(connection);
+        match failure {
+            WaitFailure::Unsent(unsent, _) if reused => request.put_back(unsent),
+            failure => {
+                let (error, sent) = failure.into_error(exchange);
+                let broken = matches!(error, ProxyError::UpstreamReset(_));
+                if !(reused && broken && may_replay(exchange, request)) {
+                    return Err(trace.fail(error, sent));
                 }
             }
         }
+        trace.stale();
+        trace = AttemptTrace::start(exchange, endpoint);
     }
 }
 
@@ -118,25 +140,16 @@ async fn take_pooled(
     None
 }
 
-/// The head, kept if the request may be sent again after it was sent on `connection`.
-fn copy_for_replay(connection: &Connection, request: &Request<RequestBody>) -> Option<Parts> {
-    if !connection.is_reused() {
-        return None;
-    }
-    let empty = http_body::Body::is_end_stream(request.body());
-    let content = if empty {
-        RequestContent::Empty
-    } else {
-        RequestContent::Streaming
+/// Whether a request that may have arrived on a stale connection can be sent once more.
+fn may_replay(exchange: &Exchange, request: &Request) -> bool {
+    let content = match exchange.upload().map(|upload| upload.replayable()) {
+        None => RequestContent::Empty,
+        Some(Replayable::Yes) => RequestContent::Kept,
+        Some(_) => RequestContent::Gone,
     };
-    (replay::classify(request.method(), content) == Replay::Safe).then(|| {
-        let mut copy = Request::new(());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        *copy.extensions_mut() = request.extensions().clone();
-        copy.into_parts().0
-    })
+    request
+        .method()
+        .is_some_and(|method| replay::classify(method, content) == Replay::Safe)
 }
 
 /// What is told about an attempt; when nothing was said by the time it is dropped, the client had gone.
@@ -150,8 +163,8 @@ struct AttemptTrace<'a> {
 
 impl<'a> AttemptTrace<'a> {
     fn start(exchange: &'a Exchange, endpoint: &'a Endpoint) -> Self {
-        // The first attempt begins with the request, as near as matters.
-        let first = exchange.note(|record| record.attempts.last().is_none());
+        // The first attempt begins with the request, as near as matters, unless it had to wait before.
+        let first = exchange.note(|record| record.attempts.last().is_none() && !record.waited);
         let started = if first {
             exchange.started
         } else {
@@ -169,19 +182,18 @@ impl<'a> AttemptTrace<'a> {
     async fn connect(
         &mut self,
         upstream: &Upstream,
-        deadline: Option<Instant>,
-    ) -> Result<Box<Connection>, ProxyError> {
+        end: AttemptEnd,
+    ) -> Result<Box<Connection>, Failed> {
         let begun = Instant::now();
-        let left = deadline.map_or(upstream.connect_timeout, |deadline| {
-            deadline.saturating_duration_since(begun)
-        });
+        let left = end.left(begun).unwrap_or(upstream.connect_timeout);
         let limit = left.min(upstream.connect_timeout);
         let connected = connect(self.endpoint, limit, &upstream.pool).await;
         self.connect = Some(begun.elapsed());
         connected.map_err(|error| {
-            let error = ProxyError::Connect(error);
-            self.fail(&error);
-            error
+            let passed =
+                matches!(error, ConnectError::Timeout(_) if left < upstream.connect_timeout);
+            let passed = passed.then(|| end.passed(begun + left)).flatten();
+            self.fail(passed.unwrap_or(ProxyError::Connect(error)), Sent::No)
         })
     }
 
@@ -190,16 +202,29 @@ impl<'a> AttemptTrace<'a> {
         self.end(AttemptResult::Reset, Outcome::Failed(STALE));
     }
 
-    fn fail(&mut self, error: &ProxyError) {
+    fn fail(&mut self, error: ProxyError, sent: Sent) -> Failed {
         let result = match error {
             ProxyError::Connect(_) => AttemptResult::ConnectFailed,
-            ProxyError::UpstreamIdle | ProxyError::RequestTimeout => AttemptResult::Timeout,
+            ProxyError::UpstreamIdle
+            | ProxyError::RequestTimeout
+            | ProxyError::AttemptTimeout
+            | ProxyError::DeadlineExceeded => AttemptResult::Timeout,
             ProxyError::ClientIdle | ProxyError::ClientBody | ProxyError::ClientGone => {
                 AttemptResult::Cancelled
             }
             _ => AttemptResult::Reset,
         };
         self.end(result, Outcome::Failed(error.reason()));
+        let ended = match error {
+            ProxyError::Connect(_) => Ended::ConnectFailure,
+            ProxyError::AttemptTimeout | ProxyError::UpstreamIdle => Ended::AttemptTimeout,
+            ProxyError::UpstreamReset(_) | ProxyError::UpstreamProtocol(_) => match sent {
+                Sent::No => Ended::Refused,
+                Sent::Perhaps => Ended::Reset,
+            },
+            _ => Ended::Final,
+        };
+        Failed { error, ended }
     }
 
     fn end(&mut self, result: AttemptResult, outcome: Outcome) {
@@ -232,95 +257,6 @@ impl Drop for AttemptTrace<'_> {
                 AttemptResult::Cancelled,
                 Outcome::Failed(ProxyError::ClientGone.reason()),
             );
-        }
-    }
-}
-
-/// The limits of a wait for an answer's head.
-struct Wait<'a> {
-    exchange: &'a Exchange,
-    idle: Duration,
-    deadline: Option<Instant>,
-}
-
-enum WaitFailure {
-    Unsent(Box<Request<RequestBody>>, hyper::Error),
-    Broken(hyper::Error),
-    Timer(ProxyError),
-}
-
-impl Wait<'_> {
-    async fn for_answer(
-        &self,
-        connection: &mut Connection,
-        request: Box<Request<RequestBody>>,
-    ) -> Result<Response<Incoming>, WaitFailure> {
-        let mut silent_since = self.exchange.started;
-        let mut taken = 0;
-        let sending = connection.send(request);
-        tokio::pin!(sending);
-        let timer = sleep_until(self.next(silent_since));
-        tokio::pin!(timer);
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut sending => return answer.map_err(|failure| match failure {
-                    SendFailure::Unsent(request, error) => WaitFailure::Unsent(request, error),
-                    SendFailure::Broken(error) => WaitFailure::Broken(error),
-                }),
-                // An endpoint that never lets us wait uses up the task's share of time, which must not stop the clock.
-                () = unconstrained(&mut timer) => {
-                    let now = Instant::now();
-                    let uploaded = self.exchange.upload().map_or(0, |upload| upload.bytes());
-                    if uploaded > taken {
-                        taken = uploaded;
-                        silent_since = now;
-                    }
-                    if let Some(error) = self.overdue(silent_since, now) {
-                        return Err(WaitFailure::Timer(error));
-                    }
-                    timer.as_mut().reset(self.next(silent_since));
-                }
-            }
-        }
-    }
-
-    fn next(&self, silent_since: Instant) -> Instant {
-        let silent_until = silent_since + self.idle;
-        self.deadline
-            .map_or(silent_until, |deadline| deadline.min(silent_until))
-    }
-
-    fn overdue(&self, silent_since: Instant, now: Instant) -> Option<ProxyError> {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            return Some(ProxyError::RequestTimeout);
-        }
-        if silent_since + self.idle > now {
-            return None;
-        }
-        match self.exchange.upload().map(|upload| upload.state()) {
-            Some(Upload::AwaitingClient) => Some(ProxyError::ClientIdle),
-            _ => Some(ProxyError::UpstreamIdle),
-        }
-    }
-}
-
-impl WaitFailure {
-    fn into_error(self, exchange: &Exchange) -> ProxyError {
-        let error = match self {
-            Self::Timer(error) => return error,
-            Self::Unsent(_, error) | Self::Broken(error) => error,
-        };
-        if exchange
-            .upload()
-            .is_some_and(|upload| upload.state() == Upload::Failed)
-        {
-            return ProxyError::ClientBody;
-        }
-        if error.is_parse() {
-            ProxyError::UpstreamProtocol(error)
-        } else {
-            ProxyError::UpstreamReset(error)
         }
     }
 }

@@ -17,10 +17,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::wait::past;
+use crate::policy::deadline::Deadline;
 use crate::upstream::Upstream;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::InFlight;
-use crate::upstream::request_body::{Upload, UploadProgress};
+use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -144,7 +146,7 @@ impl Lease {
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     /// When the whole request has to be over.
-    pub deadline: Option<Instant>,
+    pub deadline: Deadline,
     /// How long the endpoint may be silent.
     pub idle: Duration,
 }
@@ -162,7 +164,7 @@ pub struct EndpointBody {
     lease: Option<Lease>,
     limits: BodyLimits,
     /// The request's body, if it had one: it may still be on its way.
-    upload: Option<Arc<UploadProgress>>,
+    upload: Option<Arc<Upload>>,
     uploaded: u64,
     ended: Option<End>,
     waiting_since: Option<Instant>,
@@ -178,7 +180,7 @@ impl EndpointBody {
         incoming: Incoming,
         lease: Lease,
         limits: BodyLimits,
-        upload: Option<Arc<UploadProgress>>,
+        upload: Option<Arc<Upload>>,
     ) -> Self {
         Self {
             incoming,
@@ -201,13 +203,18 @@ impl EndpointBody {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         if let Some(error) = self.failure.take() {
             return Poll::Ready(Some(Err(error)));
         }
         let error = match self.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(_))) if self.is_late() => ProxyError::RequestTimeout,
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(error) = self.is_late() {
+                    return self.end_with(error, cx);
+                }
                 self.waiting_since = None;
                 // Trailers are the last frame; HTTP/2 does not ask for what comes after them.
                 if frame.is_trailers() {
@@ -222,6 +229,10 @@ impl EndpointBody {
             }
             Poll::Pending => ready!(self.poll_timer(cx)),
         };
+        self.end_with(error, cx)
+    }
+
+    fn end_with<T>(&mut self, error: ProxyError, cx: &Context<'_>) -> Poll<T> {
         // An error ends the client's connection at once, with all that is not written yet, be it the head. One poll
         // later, what came before has been written.
         self.ended = Some(End::Broken);
@@ -231,12 +242,10 @@ impl EndpointBody {
     }
 
     /// Whether the time is up with more to come: a client that reads slowly never lets the timer be asked.
-    fn is_late(&self) -> bool {
-        !self.incoming.is_end_stream()
-            && self
-                .limits
-                .deadline
-                .is_some_and(|deadline| deadline <= Instant::now())
+    fn is_late(&self) -> Option<ProxyError> {
+        let (end, clock) = self.limits.deadline.end()?;
+        let late = !self.incoming.is_end_stream() && end <= Instant::now().into_std();
+        late.then(|| past(clock))
     }
 
     fn poll_incoming(
@@ -253,9 +262,9 @@ impl EndpointBody {
         let limits = self.limits;
         loop {
             let silent_until = *self.waiting_since.get_or_insert_with(Instant::now) + limits.idle;
-            let next = limits
-                .deadline
-                .map_or(silent_until, |deadline| deadline.min(silent_until));
+            let end = limits.deadline.end();
+            let end = end.map(|(end, clock)| (Instant::from_std(end), clock));
+            let next = end.map_or(silent_until, |(end, _)| end.min(silent_until));
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(next)));
@@ -264,8 +273,8 @@ impl EndpointBody {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if limits.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(ProxyError::RequestTimeout);
+            if let Some((_, clock)) = end.filter(|(end, _)| *end <= now) {
+                return Poll::Ready(past(clock));
             }
             if silent_until > now {
                 timer.as_mut().reset(next);
@@ -275,7 +284,7 @@ impl EndpointBody {
             let uploaded = upload.map_or(0, |upload| upload.bytes());
             if uploaded == self.uploaded {
                 return Poll::Ready(match upload.map(|upload| upload.state()) {
-                    Some(Upload::AwaitingClient) => ProxyError::ClientIdle,
+                    Some(UploadState::AwaitingClient) => ProxyError::ClientIdle,
                     _ => ProxyError::UpstreamIdle,
                 });
             }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::{Method, Uri};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
-use crate::upstream::request_body::UploadProgress;
+use crate::upstream::request_body::Upload;
 
 /// One request under way.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct Exchange {
     pub listener: Arc<Listener>,
     /// When its head had arrived.
     pub started: Instant,
-    upload: OnceLock<Arc<UploadProgress>>,
+    upload: OnceLock<Arc<Upload>>,
     bytes_out: AtomicU64,
     record: Mutex<RequestRecord>,
 }
@@ -65,6 +66,8 @@ impl Exchange {
             status: None,
             reason: None,
             cause: None,
+            not_retried: None,
+            waited: false,
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,
@@ -110,13 +113,14 @@ impl Exchange {
         self.record.lock().client
     }
 
-    /// Watches the request's body.
-    pub fn watch_upload(&self) -> Arc<UploadProgress> {
-        Arc::clone(self.upload.get_or_init(Arc::default))
+    /// Notes the request's body, of which up to `keep` bytes are kept for another attempt.
+    pub fn open_upload(&self, body: Incoming, keep: usize) {
+        self.upload
+            .get_or_init(|| Upload::new(body, keep, &self.engine.replay_room));
     }
 
     /// Where the request's body stands, if it has one.
-    pub fn upload(&self) -> Option<&Arc<UploadProgress>> {
+    pub fn upload(&self) -> Option<&Arc<Upload>> {
         self.upload.get()
     }
 

@@ -10,15 +10,16 @@ use http::response;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
-use super::attempt::{Answer, attempt};
+use super::attempt::Answer;
+use super::attempts::{self, Plan};
 use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{headers, upgrade};
-use crate::upstream::request_body::{RequestBody, Upload, UploadProgress};
+use super::{deadline, headers, upgrade};
+use crate::policy::deadline::Deadline;
+use crate::upstream::request_body::{Upload, UploadState};
 
 /// Answers `request`.
 ///
@@ -38,25 +39,23 @@ pub async fn forward(
         .find(headers::host(&head), headers::path(&head), &head.method);
     let route = route.ok_or(ProxyError::NoRoute)?;
     exchange.take_route(&route.telemetry, &route.upstream.name);
-    let deadline = route.timeout.map(|timeout| exchange.started + timeout);
+    let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
     let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
-    let body = if body.is_end_stream() {
-        RequestBody::empty()
-    } else {
-        RequestBody::streaming(body, exchange.watch_upload())
-    };
+    if !body.is_end_stream() {
+        exchange.open_upload(body, route.replay_bytes);
+    }
 
-    let answer = attempt(
-        &exchange,
-        &route.upstream,
-        Box::new(Request::from_parts(head, body)),
+    let plan = Plan {
+        upstream: &route.upstream,
+        retry: &route.retry,
+        per_try: route.per_try_timeout,
         deadline,
-    )
-    .await?;
+    };
+    let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(&exchange, client_side.flatten(), answer);
     }
@@ -66,9 +65,9 @@ pub async fn forward(
 
 fn pass_on(
     answer: Answer,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     version: Version,
-    upload: Option<Arc<UploadProgress>>,
+    upload: Option<Arc<Upload>>,
 ) -> Response<ProxyBody> {
     let Answer {
         response,
@@ -76,7 +75,7 @@ fn pass_on(
     } = answer;
     if upload
         .as_ref()
-        .is_some_and(|upload| upload.state() != Upload::Complete)
+        .is_some_and(|upload| upload.state() != UploadState::Complete)
     {
         lease.connection.detach();
     }
@@ -87,7 +86,11 @@ fn pass_on(
         head.version = version;
     }
     let limits = BodyLimits {
-        deadline: deadline.filter(|_| !is_stream(&head)),
+        deadline: if is_stream(&head) {
+            deadline.of_stream()
+        } else {
+            deadline
+        },
         idle: lease.upstream.idle_timeout,
     };
     Response::from_parts(

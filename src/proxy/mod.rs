@@ -5,7 +5,9 @@
 //! exchange. Only [`respond`] invents answers.
 
 pub mod attempt;
+pub mod attempts;
 pub mod body;
+pub mod deadline;
 pub mod error;
 pub mod exchange;
 pub mod forward;
@@ -16,6 +18,7 @@ pub mod seen;
 pub mod service;
 pub mod stack;
 pub mod upgrade;
+pub mod wait;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -27,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::snapshot::{Listener, Store};
 use crate::telemetry::writer::LineBuffer;
+use crate::upstream::replay_room::ReplayRoom;
 
 /// What a worker needs to serve requests.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Engine {
     pub log: LineBuffer,
     /// Upgraded connections, which outlive the request that asked for them.
     pub upgrades: TaskTracker,
+    /// Memory for request bodies that may have to be sent again, of all workers.
+    pub replay_room: Arc<ReplayRoom>,
     /// Fires when upgraded connections have to end.
     pub cut: CancellationToken,
 }

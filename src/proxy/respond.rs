@@ -93,6 +93,7 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
                 .map(|attempt| attempt.endpoint.to_string()),
         );
         detail("last_error", error.cause());
+        detail("not_retried", record.not_retried.map(Into::into));
     }
     let limit = error.refusal().and_then(|refusal| refusal.limit.as_ref());
     let limit = limit.filter(|_| trusted);

@@ -39,6 +39,8 @@ pub enum Field {
     RequestId = 512,
     /// `Forwarded`, or one of `X-Forwarded-…`
     Claim = 1024,
+    /// `grpc-timeout`
+    GrpcTimeout = 2048,
 }
 
 impl Seen {
@@ -75,6 +77,7 @@ fn field(name: &HeaderName) -> Option<Field> {
         "host" => Field::Host,
         "x-request-id" => Field::RequestId,
         "forwarded" => Field::Claim,
+        "grpc-timeout" => Field::GrpcTimeout,
         name if name.starts_with("x-forwarded-") => Field::Claim,
         _ => return None,
     })

@@ -8,6 +8,7 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::retry::RetryPolicy;
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::Upstream;
 
@@ -20,6 +21,12 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Limit from the request's head to the end of its answer.
     pub timeout: Option<Duration>,
+    /// Whether to try again.
+    pub retry: RetryPolicy,
+    /// Limit of one attempt, to its answer's head.
+    pub per_try_timeout: Option<Duration>,
+    /// How much of a request's body is kept for another attempt, in bytes.
+    pub replay_bytes: usize,
     /// Handles of its metrics on this listener.
     pub telemetry: Arc<RouteTelemetry>,
 }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 
 use crate::config::model::{Config, HeaderCase};
 pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What the app is told about the client.
     pub forwarding: Forwarding,
+    /// The header that carries deadlines.
+    pub deadline_header: Option<HeaderName>,
     /// Whether access lines are written.
     pub access_log: bool,
     /// The number of the next new listener. None is given twice, for connections outlive their listener.

@@ -42,6 +42,9 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     if let Some(cause) = &record.cause {
         text_field(out, ",\"cause\":", cause);
     }
+    if let Some(why) = record.not_retried {
+        text_field(out, ",\"not_retried\":", why);
+    }
     out.extend_from_slice(b",\"client\":\"");
     // Writing to a `Vec` cannot fail.
     let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));

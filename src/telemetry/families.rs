@@ -79,6 +79,8 @@ pub(super) struct UpstreamFamilies {
     pub(super) pool_idle: IntGaugeVec,
     pub(super) pool_reused: IntCounterVec,
     pub(super) stale_replays: IntCounterVec,
+    pub(super) retries: IntCounterVec,
+    pub(super) not_retried: IntCounterVec,
 }
 
 impl UpstreamFamilies {
@@ -110,6 +112,16 @@ impl UpstreamFamilies {
                 "outrigger_pool_stale_replays_total",
                 replays,
                 labels,
+            )?,
+            retries: families.counters(
+                "outrigger_retries_total",
+                "Attempts that followed a failed one",
+                &["upstream"],
+            )?,
+            not_retried: families.counters(
+                "outrigger_not_retried_total",
+                "Failed attempts that no other followed, by reason",
+                &["upstream", "reason"],
             )?,
         })
     }

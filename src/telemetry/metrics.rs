@@ -49,6 +49,24 @@ pub struct EndpointMetrics {
     pub connect_failures: IntCounter,
 }
 
+/// The handles of one upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    /// Attempts that followed a failed one.
+    pub retries: IntCounter,
+    not_retried: Box<[IntCounter]>,
+}
+
+impl UpstreamMetrics {
+    /// Counts a failure that was not followed by another attempt; `why` is an index into the reasons given to
+    /// [`Metrics::upstream`].
+    pub fn not_retried(&self, why: usize) {
+        if let Some(counter) = self.not_retried.get(why) {
+            counter.inc();
+        }
+    }
+}
+
 /// How an attempt ended; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
@@ -195,6 +213,18 @@ impl Metrics {
             stale_replays: self.upstreams.stale_replays.with_label_values(&labels),
             connects: connects("ok"),
             connect_failures: connects("failed"),
+        }
+    }
+
+    /// Resolves the handles of an upstream; `reasons` are all there are for not trying again.
+    pub fn upstream(&self, upstream: &str, reasons: &[&'static str]) -> UpstreamMetrics {
+        let not_retried = &self.upstreams.not_retried;
+        UpstreamMetrics {
+            retries: self.upstreams.retries.with_label_values(&[upstream]),
+            not_retried: reasons
+                .iter()
+                .map(|reason| not_retried.with_label_values(&[upstream, reason]))
+                .collect(),
         }
     }
 

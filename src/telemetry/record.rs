@@ -33,6 +33,10 @@ pub struct RequestRecord {
     pub reason: Option<&'static str>,
     /// What the system said below the reason.
     pub cause: Option<String>,
+    /// Why a failed attempt was not followed by another one; a word of a closed list.
+    pub not_retried: Option<&'static str>,
+    /// Whether it had to wait for its turn before the first attempt.
+    pub waited: bool,
     /// Bytes of the request's body taken from the client.
     pub bytes_in: u64,
     /// Bytes of the answer's body given to the client.

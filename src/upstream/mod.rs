@@ -9,6 +9,7 @@ pub mod connect;
 pub mod connection;
 pub mod endpoint;
 pub mod pool;
+pub mod replay_room;
 pub mod request_body;
 
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use balance::Balancer;
 use endpoint::Endpoint;
 use pool::PoolSettings;
 
+use crate::policy::budget::RetryBudget;
 use crate::policy::failure::Verdict;
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
@@ -35,6 +38,10 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// What the pools keep.
     pub pool: PoolSettings,
+    /// What share of its requests may be retries; `None`: any.
+    pub retry_budget: Option<Arc<RetryBudget>>,
+    /// Handles of its metrics.
+    pub metrics: UpstreamMetrics,
 }
 
 impl Upstream {

@@ -1,7 +1,9 @@
 //! The request's body on its way to an endpoint.
 //!
-//! Path: `proxy::attempt` wraps the client's body in it → hyper's driver in [`super::connection`] polls it. It streams:
-//! a frame is taken from the client when the endpoint can take it, and nothing is kept.
+//! Path: `proxy::forward` opens an [`Upload`] → each attempt sends a [`RequestBody`] of it → hyper's driver in
+//! [`super::connection`] polls that. It streams: a frame is taken from the client when the endpoint can take it. What has
+//! gone by is kept up to a limit, so that another attempt can send it again; past the limit, or without memory, nothing is
+//! kept and the body goes on streaming.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,17 +13,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
-/// What the exchange wants to know about the client's body while hyper owns it.
-#[derive(Debug, Default)]
-pub struct UploadProgress {
-    bytes: AtomicU64,
-    state: AtomicU8,
-}
+use super::replay_room::{Kept, ReplayRoom};
+use crate::policy::retry::Replayable;
 
 /// Where an upload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upload {
+pub enum UploadState {
     /// Frames are flowing, or the endpoint is slow to take them.
     Flowing,
     /// The endpoint is ready, the client sends nothing.
@@ -32,49 +31,125 @@ pub enum Upload {
     Complete,
 }
 
-impl UploadProgress {
+/// A client's body, shared by the attempts that send it one after the other, and watched by the exchange.
+#[derive(Debug)]
+pub struct Upload {
+    bytes: AtomicU64,
+    state: AtomicU8,
+    /// Nobody else wants the lock but for a moment between two attempts.
+    source: Mutex<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    incoming: Incoming,
+    kept: Kept,
+}
+
+impl Upload {
+    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt.
+    pub fn new(incoming: Incoming, keep: usize, room: &Arc<ReplayRoom>) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicU64::new(0),
+            state: AtomicU8::new(UploadState::Flowing as u8),
+            source: Mutex::new(Source {
+                incoming,
+                kept: Kept::new(keep, room),
+            }),
+        })
+    }
+
     /// Bytes taken from the client.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Where it stands.
-    pub fn state(&self) -> Upload {
+    pub fn state(&self) -> UploadState {
         match self.state.load(Ordering::Relaxed) {
-            0 => Upload::Flowing,
-            1 => Upload::AwaitingClient,
-            2 => Upload::Failed,
-            _ => Upload::Complete,
+            0 => UploadState::Flowing,
+            1 => UploadState::AwaitingClient,
+            2 => UploadState::Failed,
+            _ => UploadState::Complete,
         }
     }
 
-    fn set(&self, state: Upload) {
-        let number = match state {
-            Upload::Flowing => 0,
-            Upload::AwaitingClient => 1,
-            Upload::Failed => 2,
-            Upload::Complete => 3,
+    /// Whether another attempt can send it from its beginning.
+    pub fn replayable(&self) -> Replayable {
+        if self.state() == UploadState::Failed {
+            return Replayable::Lost;
+        }
+        self.source.lock().kept.replayable()
+    }
+
+    /// The body from its beginning, for an attempt; only one at a time is polled.
+    pub fn body(self: &Arc<Self>) -> RequestBody {
+        let prefix = self.source.lock().kept.copy();
+        RequestBody {
+            upload: Some(Arc::clone(self)),
+            prefix,
+        }
+    }
+
+    /// Gives what is kept back: there will be no other attempt.
+    pub fn forget(&self) {
+        self.source.lock().kept.give_up(Replayable::Lost);
+    }
+
+    fn set(&self, state: UploadState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.state() == UploadState::Complete {
+            return Poll::Ready(None);
+        }
+        let source = &mut *self.source.lock();
+        self.set(UploadState::AwaitingClient);
+        let frame = ready!(Pin::new(&mut source.incoming).poll_frame(cx));
+        let Some(Ok(frame)) = frame else {
+            self.set(match frame {
+                None => UploadState::Complete,
+                Some(_) => UploadState::Failed,
+            });
+            return Poll::Ready(frame);
         };
-        self.state.store(number, Ordering::Relaxed);
+        let Some(data) = frame.data_ref() else {
+            // Request trailers arrive after routing and would smuggle fields past it: not passed on.
+            self.set(UploadState::Complete);
+            return Poll::Ready(None);
+        };
+        self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        source.kept.push(data);
+        // Nobody asks for what comes after the last frame of a known length.
+        let last = source.incoming.is_end_stream();
+        self.set(if last {
+            UploadState::Complete
+        } else {
+            UploadState::Flowing
+        });
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.state() == UploadState::Complete || self.source.lock().incoming.is_end_stream()
     }
 }
 
 /// The body of a request to an endpoint.
 #[derive(Debug)]
 pub struct RequestBody {
-    streaming: Option<(Incoming, Arc<UploadProgress>)>,
+    upload: Option<Arc<Upload>>,
+    /// What an earlier attempt took from the client.
+    prefix: Bytes,
 }
 
 impl RequestBody {
     /// A request without one.
     pub fn empty() -> Self {
-        Self { streaming: None }
-    }
-
-    /// Passes `body` on and keeps `progress` up to date.
-    pub fn streaming(body: Incoming, progress: Arc<UploadProgress>) -> Self {
         Self {
-            streaming: Some((body, progress)),
+            upload: None,
+            prefix: Bytes::new(),
         }
     }
 }
@@ -87,45 +162,33 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((body, progress)) = &mut self.streaming else {
-            return Poll::Ready(None);
-        };
-        progress.set(Upload::AwaitingClient);
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                // Nobody asks for what comes after the last frame of a known length.
-                let last = body.is_end_stream();
-                progress.set(if last {
-                    Upload::Complete
-                } else {
-                    Upload::Flowing
-                });
-                if let Some(data) = frame.data_ref() {
-                    progress
-                        .bytes
-                        .fetch_add(data.len() as u64, Ordering::Relaxed);
-                } else {
-                    // Request trailers arrive after routing and would smuggle fields past it: not passed on.
-                    progress.set(Upload::Complete);
-                    return Poll::Ready(None);
-                }
-            }
-            Some(Err(_)) => progress.set(Upload::Failed),
-            None => progress.set(Upload::Complete),
+        if !self.prefix.is_empty() {
+            let prefix = std::mem::take(&mut self.prefix);
+            return Poll::Ready(Some(Ok(Frame::data(prefix))));
         }
-        Poll::Ready(frame)
+        match &self.upload {
+            Some(upload) => upload.poll(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.streaming
-            .as_ref()
-            .is_none_or(|(body, _)| body.is_end_stream())
+        self.prefix.is_empty()
+            && self
+                .upload
+                .as_ref()
+                .is_none_or(|upload| upload.is_complete())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.streaming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        let prefix = self.prefix.len() as u64;
+        let Some(upload) = &self.upload else {
+            return SizeHint::with_exact(0);
+        };
+        let rest = upload.source.lock().incoming.size_hint();
+        match rest.exact() {
+            Some(rest) => SizeHint::with_exact(prefix.saturating_add(rest)),
+            None => SizeHint::default(),
+        }
     }
 }

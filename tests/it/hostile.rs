@@ -278,7 +278,7 @@ fn assert_fault(what: &str, act: impl Fn(&mut Peer) + Send + Sync + 'static, cod
         peer.is_closed();
         Then::Close
     });
-    let proxy = Proxy::before(origin.address());
+    let proxy = Proxy::without_retries(origin.address());
     let mut client = proxy.client();
     let answer = client.get("/x");
     assert_eq!(answer.status(), 502, "{what}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::origin::{Origin, Then};
-use crate::support::proxy::{Proxy, minimal};
+use crate::support::proxy::Proxy;
 
 fn ask(client: &mut Client, method: &str, path: &str) -> u16 {
     client.send(format!(
@@ -241,7 +241,7 @@ fn connections_and_attempts_are_counted_on_both_sides() {
 #[test]
 fn an_endpoint_that_is_not_there_is_counted_as_such() {
     let address = crate::support::free_address();
-    let proxy = Proxy::start(&minimal(address));
+    let proxy = Proxy::without_retries(address);
     assert_eq!(proxy.client().get("/").status(), 502);
     for (name, result) in [
         ("upstream_connects_total", "failed"),

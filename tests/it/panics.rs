@@ -79,6 +79,7 @@ fn engine(origin: SocketAddr, metrics: &Arc<Metrics>, log: &Path) -> Arc<Engine>
         snapshots: Arc::new(Store::new(snapshot)),
         log: LineBuffer::new(writer),
         upgrades: TaskTracker::new(),
+        replay_room: Arc::new(outrigger::upstream::replay_room::ReplayRoom::new(0)),
         cut: CancellationToken::new(),
     })
 }

@@ -108,20 +108,27 @@ fn a_post_that_may_have_reached_the_app_is_not_sent_again() {
 }
 
 #[test]
-fn a_put_with_a_body_that_is_gone_is_not_sent_again() {
-    let origin = closes_on_the_second();
-    let proxy = Proxy::before(origin.address());
-    let mut client = proxy.client();
-    assert_eq!(client.get("/first").status(), 200);
-    client.send("PUT /second HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
-    assert_eq!(client.read().status(), 502);
-    assert_eq!(origin.count(), 2);
+fn a_put_is_sent_again_if_its_body_was_kept() {
+    for (keep, status, count) in [("64KiB", 200, 3), ("3", 502, 2)] {
+        let origin = closes_on_the_second();
+        let proxy = Proxy::start(&format!(
+            "listeners: {{ inbound: {{ address: 127.0.0.1:0 }} }}\n\
+             routes: [{{ name: a, forward: app, retry: {{ on: [refused_stream], replay_bytes: {keep} }} }}]\n\
+             upstreams: {{ app: {{ endpoints: [{}] }} }}\n",
+            origin.address()
+        ));
+        let mut client = proxy.client();
+        assert_eq!(client.get("/first").status(), 200);
+        client.send("PUT /second HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
+        assert_eq!(client.read().status(), status);
+        assert_eq!(origin.count(), count);
+    }
 }
 
 #[test]
 fn nothing_is_sent_again_that_a_fresh_connection_broke_on() {
     let origin = Origin::start(|_, _| Then::Close);
-    let proxy = Proxy::before(origin.address());
+    let proxy = Proxy::without_retries(origin.address());
     let mut client = proxy.client();
     for _ in 0..5 {
         let answer = client.get("/");
@@ -142,7 +149,7 @@ fn a_replay_happens_once() {
         peer.answer("200 OK", "ok");
         Then::KeepAlive
     });
-    let proxy = Proxy::before(origin.address());
+    let proxy = Proxy::without_retries(origin.address());
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(client.get("/").status(), 502);

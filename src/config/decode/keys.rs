@@ -13,6 +13,7 @@ pub(super) const ROOT: &[&str] = &[
     "trusted_proxies",
     "forwarded_headers",
     "header_case",
+    "deadline_header",
 ];
 /// `listeners.*`
 pub(super) const LISTENER: &[&str] = &[
@@ -28,19 +29,33 @@ pub(super) const LISTENER_TIMEOUTS: &[&str] = &["request_header", "idle"];
 /// `listeners.*.limits`
 pub(super) const LISTENER_LIMITS: &[&str] = &["connections", "header_bytes", "headers"];
 /// `routes[]`
-pub(super) const ROUTE: &[&str] = &["name", "listeners", "match", "forward", "timeout"];
+pub(super) const ROUTE: &[&str] = &["name", "listeners", "match", "forward", "timeout", "retry"];
 /// `routes[].match[]`
 pub(super) const MATCH: &[&str] = &["host", "path", "methods"];
 /// `routes[].match[].path`
 pub(super) const PATH: &[&str] = &["exact", "prefix"];
+/// `routes[].retry`
+pub(super) const RETRY: &[&str] = &[
+    "attempts",
+    "on",
+    "per_try_timeout",
+    "backoff",
+    "max_retry_after",
+    "retry_unsafe",
+    "replay_bytes",
+];
+/// `routes[].retry.backoff`
+pub(super) const BACKOFF: &[&str] = &["base", "max", "jitter"];
 /// `upstreams.*`
-pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool"];
+pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool", "retry_budget"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
 pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
+/// `upstreams.*.retry_budget`
+pub(super) const RETRY_BUDGET: &[&str] = &["percent", "window", "min_per_second"];
 /// `admin`
 pub(super) const ADMIN: &[&str] = &["probes", "control"];
 /// `access_log`
@@ -57,10 +72,13 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("routes[]", ROUTE),
     ("routes[].match[]", MATCH),
     ("routes[].match[].path", PATH),
+    ("routes[].retry", RETRY),
+    ("routes[].retry.backoff", BACKOFF),
     ("upstreams.*", UPSTREAM),
     ("upstreams.*.endpoints[]", ENDPOINT),
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),
     ("upstreams.*.pool", POOL),
+    ("upstreams.*.retry_budget", RETRY_BUDGET),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),

@@ -11,6 +11,7 @@ pub(super) mod keys;
 mod listeners;
 mod matches;
 mod process;
+mod retry;
 mod routes;
 mod scalars;
 mod upstreams;

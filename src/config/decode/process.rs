@@ -12,7 +12,7 @@ use super::super::model::{
 };
 use super::super::yaml::Value;
 use super::address::{self, Port};
-use super::fields::{Fields, Item};
+use super::fields::{Fields, Item, brief};
 use super::{keys, scalars};
 
 /// Reads all of them into `config`.
@@ -61,6 +61,33 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
     {
         config.header_case = read;
     }
+    if let Some(item) = root.get("deadline_header") {
+        config.deadline_header = deadline_header(&item, out);
+    }
+}
+
+/// A header's name; one that the proxy needs for itself is a mistake.
+fn deadline_header(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
+    const TAKEN: [&str; 8] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "upgrade",
+        "grpc-timeout",
+        "x-request-id",
+    ];
+    let hint = "write a header's name: `x-request-timeout-ms`";
+    let name = scalars::name(item, "a header's name", hint, out)?;
+    let lower = name.value.to_ascii_lowercase();
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if lower.bytes().all(legal) && !TAKEN.contains(&lower.as_str()) {
+        return Some(lower);
+    }
+    let message = format!("{} cannot be `{}`", item.title(), brief(&name.value));
+    out.push(Diagnostic::error(message).at(name.at).label(hint));
+    None
 }
 
 fn admin(item: Item<'_>, admin: &mut Admin, out: &mut Diagnostics) {

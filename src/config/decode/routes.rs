@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostics, Section};
-use super::super::model::{Located, Route, RouteMatch};
+use super::super::model::{Located, Retry, Route, RouteMatch};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{keys, matches, scalars};
+use super::{keys, matches, retry, scalars};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,6 +33,7 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         matches: Vec::new(),
         forward: unread(),
         timeout: Some(TIMEOUT),
+        retry: Retry::default(),
     };
     let Some(fields) = Fields::of(item, keys::ROUTE, out) else {
         return route;
@@ -58,6 +59,9 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         .and_then(|item| scalars::duration_or_off(&item, out))
     {
         route.timeout = timeout;
+    }
+    if let Some(item) = fields.get("retry") {
+        route.retry = retry::retry(item, out);
     }
     route
 }

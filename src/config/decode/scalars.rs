@@ -153,6 +153,33 @@ fn grouped(number: u32) -> String {
     out
 }
 
+/// A whole share in `range` of percent, such as `20%`.
+pub(super) fn percent(
+    item: &Item<'_>,
+    range: RangeInclusive<u32>,
+    out: &mut Diagnostics,
+) -> Option<u32> {
+    let allowed = format!("a share from {}% to {}%", range.start(), range.end());
+    let found = scalar(item, &allowed, "write a share: `20%`", out)?;
+    let number = found.value().strip_suffix('%').map(str::trim);
+    let number = number.and_then(|number| number.parse::<u32>().ok());
+    let number = number.filter(|number| range.contains(number));
+    if number.is_none() {
+        let plain = found
+            .value()
+            .parse::<u32>()
+            .ok()
+            .filter(|it| range.contains(it));
+        let label = match plain {
+            Some(plain) => format!("write `{plain}%`"),
+            None => format!("write a whole number and `%`: `{}%`", range.end().min(&20)),
+        };
+        let message = format!("{} must be {allowed}, not {}", item.title(), found.words());
+        out.push(Diagnostic::error(message).at(item.at()).label(label));
+    }
+    number
+}
+
 /// A time in `range`.
 pub(super) fn duration(
     item: &Item<'_>,

@@ -5,6 +5,7 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod retry;
 mod routes;
 mod upstreams;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use retry::*;
 pub use routes::*;
 pub use upstreams::*;
 
@@ -69,6 +71,9 @@ pub struct Config {
     pub forwarded_headers: ForwardedHeaders,
     /// `header_case`: whether header names keep their letters' case from HTTP/1 to HTTP/1. Default `lower`.
     pub header_case: HeaderCase,
+    /// `deadline_header`: the header in which a client says how many milliseconds it will wait, and in which the app is
+    /// told how many are left; lower-cased. Default: none (`grpc-timeout` is always read).
+    pub deadline_header: Option<String>,
 }
 
 impl Default for Config {
@@ -84,6 +89,7 @@ impl Default for Config {
             trusted_proxies: loopback(),
             forwarded_headers: ForwardedHeaders::default(),
             header_case: HeaderCase::default(),
+            deadline_header: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Located;
+use super::{Located, Retry};
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Route {
     pub forward: Located<String>,
     /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
     pub timeout: Option<Duration>,
+    /// `retry`: on by default.
+    pub retry: Retry,
 }
 
 /// One item of `match`; everything named must hold.

@@ -48,6 +48,11 @@ pub fn compile(
         listeners,
         upstreams,
         forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
+        // The reader has refused what is not a header's name.
+        deadline_header: config
+            .deadline_header
+            .as_ref()
+            .and_then(|name| name.parse().ok()),
         access_log: config.access_log.output != LogOutput::Off,
         next_listener,
         config,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::ByName;
-use crate::config::model::{self, Config, HostMatch, PathMatch, RouteMatch};
+use crate::config::model::{self, Config, HostMatch, PathMatch, RetryOn, RouteMatch};
+use crate::policy::backoff::{Backoff, Jitter};
+use crate::policy::retry::{Conditions, RetryPolicy};
 use crate::route::Route;
 use crate::route::table::{Host, Matcher, Path, Table};
 use crate::telemetry::route::RouteTelemetry;
@@ -16,7 +18,7 @@ pub(super) fn compile_routes(
     upstreams: &ByName<'_>,
     telemetry: &impl Fn(&Arc<str>) -> Arc<RouteTelemetry>,
 ) -> Table<Arc<Route>> {
-    let target = |name: &str, forward: &model::Located<String>, timeout| {
+    let target = |name: &str, forward: &model::Located<String>, timeout, retry: &model::Retry| {
         let upstream = Arc::clone(upstreams.get(forward.value.as_str())?);
         let name: Arc<str> = name.into();
         Some(Arc::new(Route {
@@ -24,6 +26,13 @@ pub(super) fn compile_routes(
             name,
             upstream,
             timeout,
+            retry: retry_policy(retry),
+            per_try_timeout: retry.per_try_timeout.map(|limit| limit.value),
+            replay_bytes: if retry.attempts > 1 {
+                usize::try_from(retry.replay_bytes).unwrap_or(usize::MAX)
+            } else {
+                0
+            },
         }))
     };
     let mut routes = Table::default();
@@ -32,7 +41,12 @@ pub(super) fn compile_routes(
         .iter()
         .filter(|route| takes_part(route, &listener.name.value))
     {
-        let Some(target) = target(&route.name.value, &route.forward, route.timeout) else {
+        let Some(target) = target(
+            &route.name.value,
+            &route.forward,
+            route.timeout,
+            &route.retry,
+        ) else {
             continue;
         };
         for matcher in matchers(&route.matches) {
@@ -42,11 +56,52 @@ pub(super) fn compile_routes(
     // Inserted last, so that a route that asks for nothing either comes before it.
     let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
     let forward = listener.forward.as_ref();
-    if let Some(target) = forward.and_then(|forward| target(&listener.name.value, forward, timeout))
-    {
+    if let Some(target) = forward.and_then(|forward| {
+        target(
+            &listener.name.value,
+            forward,
+            timeout,
+            &model::Retry::default(),
+        )
+    }) {
         routes.insert(everything(), target);
     }
     routes
+}
+
+fn retry_policy(section: &model::Retry) -> RetryPolicy {
+    let has = |condition| section.on.contains(&condition);
+    let statuses = section.on.iter().filter_map(|on| match on {
+        RetryOn::Status(status) => StatusCode::from_u16(*status).ok(),
+        _ => None,
+    });
+    let grpc = section.on.iter().filter_map(|on| match on {
+        RetryOn::Grpc(code) => Some(*code),
+        _ => None,
+    });
+    RetryPolicy {
+        attempts: section.attempts,
+        on: Conditions {
+            connect_failure: has(RetryOn::ConnectFailure),
+            refused_stream: has(RetryOn::RefusedStream),
+            reset: has(RetryOn::Reset),
+            attempt_timeout: has(RetryOn::AttemptTimeout),
+            throttled: has(RetryOn::Throttled),
+            statuses: statuses.collect(),
+            grpc: grpc.collect(),
+        },
+        backoff: Backoff {
+            base: section.backoff.base,
+            max: section.backoff.max,
+            jitter: match section.backoff.jitter {
+                model::Jitter::Full => Jitter::Full,
+                model::Jitter::Decorrelated => Jitter::Decorrelated,
+                model::Jitter::None => Jitter::None,
+            },
+        },
+        max_retry_after: section.max_retry_after,
+        unsafe_methods: section.retry_unsafe.value,
+    }
 }
 
 fn takes_part(route: &model::Route, listener: &str) -> bool {

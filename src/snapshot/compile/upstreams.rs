@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Environment;
 use crate::config::model::{self, Balance, Config, HeaderCase};
+use crate::policy::budget::{BudgetLimits, RetryBudget};
+use crate::policy::retry::NotRetried;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
@@ -26,15 +30,12 @@ pub(super) fn compile_upstreams(
         previous.is_some_and(|previous| previous.config.header_case == config.header_case);
     let compile = |section: &model::Upstream| match old.get(section.name.value.as_str()) {
         Some((before, upstream)) if same_headers && *before == section => Arc::clone(upstream),
-        before => {
-            let upstream = before.map(|(_, upstream)| *upstream);
-            Arc::new(compile_upstream(
-                section,
-                config.header_case,
-                upstream,
-                environment,
-            ))
-        }
+        before => Arc::new(compile_upstream(
+            section,
+            config.header_case,
+            before.copied(),
+            environment,
+        )),
     };
     config.upstreams.iter().map(compile).collect()
 }
@@ -42,7 +43,7 @@ pub(super) fn compile_upstreams(
 fn compile_upstream(
     section: &model::Upstream,
     header_case: HeaderCase,
-    previous: Option<&Arc<Upstream>>,
+    before: Option<(&model::Upstream, &Arc<Upstream>)>,
     environment: &Environment,
 ) -> Upstream {
     let weights: Vec<NonZeroU32> = section
@@ -52,8 +53,9 @@ fn compile_upstream(
         .collect();
     let preserve_header_case = header_case == HeaderCase::Preserve;
     // A pooled connection was set up for one way to write header names and cannot learn the other.
-    let previous =
-        previous.filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
+    let previous = before
+        .map(|(_, upstream)| upstream)
+        .filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
     let endpoint = |section: &model::Located<model::Endpoint>, name: &str| {
         let address = section.value.address;
         let kept = previous.and_then(|upstream| {
@@ -91,5 +93,28 @@ fn compile_upstream(
             max_age: section.pool.max_age,
             preserve_header_case,
         },
+        retry_budget: budget(section, before),
+        metrics: environment.metrics.upstream(
+            &section.name.value,
+            &NotRetried::ALL.map(NotRetried::as_str),
+        ),
     }
+}
+
+/// The budget of an equal section before, or a new one.
+fn budget(
+    section: &model::Upstream,
+    before: Option<(&model::Upstream, &Arc<Upstream>)>,
+) -> Option<Arc<RetryBudget>> {
+    let limits = section.retry_budget?;
+    let equal = before.filter(|(old, _)| old.retry_budget == Some(limits));
+    let kept = equal.and_then(|(_, upstream)| upstream.retry_budget.clone());
+    Some(kept.unwrap_or_else(|| {
+        let limits = BudgetLimits {
+            percent: limits.percent,
+            window: limits.window,
+            min_per_second: limits.min_per_second,
+        };
+        Arc::new(RetryBudget::new(limits, Instant::now().into_std()))
+    }))
 }

@@ -82,6 +82,8 @@ fn lines(config: &Config) -> Lines {
     line("trusted_proxies", list(&config.trusted_proxies));
     line("forwarded_headers", word(&config.forwarded_headers));
     line("header_case", word(&config.header_case));
+    let deadline_header = config.deadline_header.clone();
+    line("deadline_header", deadline_header.unwrap_or("off".into()));
     lines
 }
 

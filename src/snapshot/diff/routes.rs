@@ -1,7 +1,7 @@
 //! `routes` as lines.
 
-use super::{Lines, list, time};
-use crate::config::model::{HostMatch, PathMatch, Route, RouteMatch};
+use super::{Lines, list, time, word};
+use crate::config::model::{GRPC_STATUS, HostMatch, PathMatch, Retry, RetryOn, Route, RouteMatch};
 
 pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
     let mut line = |key: &str, value: String| {
@@ -10,12 +10,41 @@ pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
     line("position", (index + 1).to_string());
     line("forward", route.forward.value.clone());
     line("timeout", route.timeout.map_or("off".into(), time));
+    write_retry(&mut line, &route.retry);
     line(
         "listeners",
         list(route.listeners.iter().map(|name| &name.value)),
     );
     for (number, item) in route.matches.iter().enumerate() {
         line(&format!("match[{number}]"), rule(&item.value));
+    }
+}
+
+fn write_retry(line: &mut impl FnMut(&str, String), retry: &Retry) {
+    line("retry.attempts", retry.attempts.to_string());
+    line("retry.on", list(retry.on.iter().map(condition)));
+    let per_try = retry.per_try_timeout.as_ref();
+    line(
+        "retry.per_try_timeout",
+        per_try.map_or("off".into(), |it| time(it.value)),
+    );
+    line("retry.backoff.base", time(retry.backoff.base));
+    line("retry.backoff.max", time(retry.backoff.max));
+    line("retry.backoff.jitter", word(&retry.backoff.jitter));
+    line("retry.max_retry_after", time(retry.max_retry_after));
+    line("retry.retry_unsafe", retry.retry_unsafe.value.to_string());
+    line("retry.replay_bytes", retry.replay_bytes.to_string());
+}
+
+fn condition(on: &RetryOn) -> String {
+    match on {
+        RetryOn::Status(status) => status.to_string(),
+        RetryOn::Grpc(code) => GRPC_STATUS
+            .get(usize::from(*code))
+            .copied()
+            .unwrap_or_default()
+            .into(),
+        other => word(other),
     }
 }
 

@@ -22,4 +22,12 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         "pool.max_age",
         upstream.pool.max_age.map_or("off".into(), time),
     );
+    let budget = upstream.retry_budget.map(|budget| {
+        let window = time(budget.window);
+        format!(
+            "{}% over {window}, at least {}/s",
+            budget.percent, budget.min_per_second
+        )
+    });
+    line("retry_budget", budget.unwrap_or("off".into()));
 }

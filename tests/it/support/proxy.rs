@@ -37,6 +37,11 @@ impl Proxy {
         Self::start(&minimal(origin))
     }
 
+    /// In front of one app, whose failures are the client's.
+    pub fn without_retries(origin: SocketAddr) -> Self {
+        Self::start(&without_retries(origin))
+    }
+
     /// In front of one app, with more lines at the end of the file.
     pub fn with(origin: SocketAddr, lines: &str) -> Self {
         Self::start(&format!("{}{lines}\n", minimal(origin)))
@@ -142,6 +147,13 @@ impl Drop for Proxy {
 pub fn minimal(origin: SocketAddr) -> String {
     format!(
         "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\nupstreams:\n  app: {{ endpoints: [{origin}] }}\n"
+    )
+}
+
+/// The same without retries.
+pub fn without_retries(origin: SocketAddr) -> String {
+    format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: app, forward: app, retry: off }}]\nupstreams:\n  app: {{ endpoints: [{origin}] }}\n"
     )
 }
 

@@ -1,0 +1,290 @@
+//! The attempts of a request, one after the other, until an outcome stands.
+//!
+//! Path: [`super::forward`] hands a prepared request over → pick an endpoint → [`super::attempt`] →
+//! [`crate::policy::retry`] decides → wait → again, at another endpoint. What must see each other (endpoints tried, what
+//! is left of the time, the body, the budget) stands here together.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::Method;
+use http::request::Parts;
+use tokio::time::{Instant, sleep};
+
+use super::attempt::{Answer, Failed, Target, attempt};
+use super::body::{BodyLimits, EndpointBody};
+use super::deadline;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::wait::past;
+use crate::policy::deadline::Deadline;
+use crate::policy::retry::{self, Decision, Ended, Replayable, RetryPolicy, Situation};
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::request_body::RequestBody;
+
+/// The request to send, and what is needed to send it again.
+#[derive(Debug)]
+pub struct Request {
+    next: Option<Box<http::Request<RequestBody>>>,
+    /// The head, if the request may have to be sent again.
+    copy: Option<Parts>,
+    exchange: Arc<Exchange>,
+}
+
+impl Request {
+    /// For `exchange`, whose upload is the body, if it has one.
+    pub fn new(exchange: &Arc<Exchange>, head: Parts) -> Self {
+        let body = exchange
+            .upload()
+            .map_or_else(RequestBody::empty, |upload| upload.body());
+        Self {
+            next: Some(Box::new(http::Request::from_parts(head, body))),
+            copy: None,
+            exchange: Arc::clone(exchange),
+        }
+    }
+
+    /// The request for the next try.
+    pub fn take(&mut self) -> Box<http::Request<RequestBody>> {
+        let request = self.next.take().unwrap_or_else(|| self.again());
+        if self.copy.is_none() {
+            self.copy = Some(copy_of(&request));
+        }
+        request
+    }
+
+    /// What was taken and not sent.
+    pub fn put_back(&mut self, request: Box<http::Request<RequestBody>>) {
+        self.next = Some(request);
+    }
+
+    /// Its method, once it was taken.
+    pub fn method(&self) -> Option<&Method> {
+        self.copy.as_ref().map(|copy| &copy.method)
+    }
+
+    fn head(&mut self) -> Option<&mut http::HeaderMap> {
+        match (&mut self.next, &mut self.copy) {
+            (Some(next), _) => Some(next.headers_mut()),
+            (None, copy) => copy.as_mut().map(|copy| &mut copy.headers),
+        }
+    }
+
+    fn again(&self) -> Box<http::Request<RequestBody>> {
+        let body = self
+            .exchange
+            .upload()
+            .map_or_else(RequestBody::empty, |upload| upload.body());
+        let mut request = http::Request::new(body);
+        if let Some(copy) = &self.copy {
+            fill(&mut request, copy);
+        }
+        Box::new(request)
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.copy
+            .as_ref()
+            .is_some_and(|copy| retry::is_idempotent(&copy.method, &copy.headers))
+    }
+}
+
+fn copy_of<B>(request: &http::Request<B>) -> Parts {
+    let mut copy = http::Request::new(());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy.into_parts().0
+}
+
+fn fill<B>(request: &mut http::Request<B>, head: &Parts) {
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = head.headers.clone();
+    *request.extensions_mut() = head.extensions.clone();
+}
+
+/// What the route says about attempts.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Where to.
+    pub upstream: &'a Arc<Upstream>,
+    /// Whether to try again.
+    pub retry: &'a RetryPolicy,
+    /// Limit of one attempt.
+    pub per_try: Option<Duration>,
+    /// Limit of all.
+    pub deadline: Deadline,
+}
+
+/// Makes attempts until one has an answer that stands, or none may follow.
+///
+/// # Errors
+///
+/// The last attempt's; see [`ProxyError`].
+pub async fn send(
+    exchange: &Exchange,
+    plan: &Plan<'_>,
+    mut request: Request,
+) -> Result<Answer, ProxyError> {
+    let mut attempts = Attempts {
+        exchange,
+        plan,
+        tried: Vec::new(),
+        current: None,
+        made: 0,
+        previous: Duration::ZERO,
+    };
+    attempts.begin();
+    loop {
+        let outcome = attempts.next(&mut request).await?;
+        let wait = match attempts.decide(&outcome, &request) {
+            Decision::Retry(wait) => wait,
+            Decision::Stands(why) => return attempts.settle(outcome, why),
+        };
+        if let Ok(answer) = outcome {
+            discard(answer).await;
+        }
+        attempts.wait(wait).await;
+    }
+}
+
+struct Attempts<'a> {
+    exchange: &'a Exchange,
+    plan: &'a Plan<'a>,
+    /// Endpoints that were asked before. Nearly always none, which takes no memory.
+    tried: Vec<Arc<Endpoint>>,
+    current: Option<Arc<Endpoint>>,
+    made: u32,
+    previous: Duration,
+}
+
+impl Attempts<'_> {
+    fn begin(&self) {
+        if let Some(budget) = &self.plan.upstream.retry_budget {
+            budget.deposit(self.exchange.started.into_std());
+        }
+    }
+
+    /// The next attempt. An error is one that no attempt was made for.
+    async fn next(&mut self, request: &mut Request) -> Result<Result<Answer, Failed>, ProxyError> {
+        let Plan {
+            upstream, deadline, ..
+        } = self.plan;
+        let now = if self.made == 0 {
+            self.exchange.started
+        } else {
+            Instant::now()
+        };
+        if let Some((end, clock)) = deadline.end()
+            && end <= now.into_std()
+        {
+            return Err(past(clock));
+        }
+        let endpoint = upstream.pick(&self.tried, now.into_std());
+        let endpoint = endpoint.ok_or(ProxyError::NoEndpoint)?;
+        if let Some(headers) = request.head() {
+            deadline::tell(self.exchange, deadline, headers, now);
+        }
+        self.made += 1;
+        let endpoint = &*self.current.insert(endpoint);
+        let target = Target {
+            exchange: self.exchange,
+            upstream,
+            endpoint,
+            deadline,
+            per_try: self.plan.per_try,
+        };
+        Ok(attempt(target, request).await)
+    }
+
+    fn decide(&self, outcome: &Result<Answer, Failed>, request: &Request) -> Decision {
+        let ended = match outcome {
+            Ok(answer) if answer.response.status().is_success() && !is_grpc_failure(answer) => {
+                return Decision::Stands(None);
+            }
+            Ok(answer) => Ended::Answer {
+                status: answer.response.status(),
+                grpc: retry::grpc_status(answer.response.headers()),
+                hint: retry::hint(answer.response.headers()),
+            },
+            Err(failed) => failed.ended,
+        };
+        let now = Instant::now().into_std();
+        let situation = Situation {
+            ended,
+            made: self.made,
+            idempotent: request.is_idempotent(),
+            body: self
+                .exchange
+                .upload()
+                .map_or(Replayable::Yes, |upload| upload.replayable()),
+            left: self.plan.deadline.left(now),
+            previous: self.previous,
+            random: fastrand::u64(..),
+        };
+        let budget = self.plan.upstream.retry_budget.as_ref();
+        self.plan.retry.decide(&situation, || {
+            budget.is_none_or(|budget| budget.withdraw(now))
+        })
+    }
+
+    /// The outcome that stands; `why` nothing followed is noted.
+    fn settle(
+        &self,
+        outcome: Result<Answer, Failed>,
+        why: Option<retry::NotRetried>,
+    ) -> Result<Answer, ProxyError> {
+        if let Some(why) = why {
+            self.plan.upstream.metrics.not_retried(why as usize);
+            self.exchange
+                .note(|record| record.not_retried = Some(why.as_str()));
+        }
+        if let Some(upload) = self.exchange.upload() {
+            upload.forget();
+        }
+        outcome.map_err(|failed| failed.error)
+    }
+
+    async fn wait(&mut self, wait: Duration) {
+        self.plan.upstream.metrics.retries.inc();
+        self.previous = wait;
+        self.tried.extend(self.current.take());
+        if !wait.is_zero() {
+            // A retry is rare: its timer need not have a place in every request.
+            Box::pin(sleep(wait)).await;
+        }
+    }
+}
+
+fn is_grpc_failure(answer: &Answer) -> bool {
+    retry::grpc_status(answer.response.headers()).is_some_and(|code| code != 0)
+}
+
+/// The most that is read of an answer which nobody will see, in order to keep its connection.
+const DISCARDED: usize = 64 * 1024;
+
+/// Reads what is there of an answer's body; if that is all of it, the connection goes back to its pool.
+async fn discard(answer: Answer) {
+    let Answer { response, lease } = answer;
+    let limits = BodyLimits {
+        deadline: Deadline::default(),
+        idle: lease.upstream.idle_timeout,
+    };
+    let mut body = Box::new(EndpointBody::new(response.into_body(), lease, limits, None));
+    let mut read = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(frame))) = body.poll(cx) {
+            read += frame.data_ref().map_or(0, |data| data.len());
+            if read > DISCARDED {
+                break;
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}

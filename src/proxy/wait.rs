@@ -1,0 +1,174 @@
+//! The wait for an answer's head, and what may end it.
+//!
+//! Path: [`super::attempt`]. Every end by time says which clock it was.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep_until};
+
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use crate::policy::deadline::{Clock, Deadline};
+use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::request_body::{RequestBody, UploadState};
+
+/// By when an attempt must have its answer's head.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptEnd {
+    at: Option<(Instant, Ends)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Request(Clock),
+    Attempt,
+}
+
+impl AttemptEnd {
+    /// The earlier one of the request's deadline and the attempt's own limit, counted from `started`.
+    pub fn new(deadline: &Deadline, started: Instant, per_try: Option<Duration>) -> Self {
+        let request = deadline
+            .end()
+            .map(|(end, clock)| (Instant::from_std(end), Ends::Request(clock)));
+        let own = per_try.map(|limit| (started + limit, Ends::Attempt));
+        let at = match (request, own) {
+            (Some(request), Some(own)) => Some(if own.0 < request.0 { own } else { request }),
+            (request, own) => request.or(own),
+        };
+        Self { at }
+    }
+
+    /// Time left at `now`.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        self.at.map(|(at, _)| at.saturating_duration_since(now))
+    }
+
+    /// The error of whoever's time is up at `now`.
+    pub fn passed(&self, now: Instant) -> Option<ProxyError> {
+        let (_, ends) = self.at.filter(|(at, _)| *at <= now)?;
+        Some(match ends {
+            Ends::Request(clock) => past(clock),
+            Ends::Attempt => ProxyError::AttemptTimeout,
+        })
+    }
+}
+
+/// The error of a request whose time is up.
+pub fn past(clock: Clock) -> ProxyError {
+    match clock {
+        Clock::Total => ProxyError::RequestTimeout,
+        Clock::Client => ProxyError::DeadlineExceeded,
+    }
+}
+
+/// The limits of a wait for an answer's head.
+pub struct Wait<'a> {
+    /// The request.
+    pub exchange: &'a Exchange,
+    /// Since when the endpoint owes something.
+    pub since: Instant,
+    /// How long it may be silent.
+    pub idle: Duration,
+    /// By when it must have answered.
+    pub end: AttemptEnd,
+}
+
+/// Why there is no head.
+pub enum WaitFailure {
+    /// Not a byte was sent.
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// The connection broke.
+    Broken(hyper::Error),
+    /// A clock.
+    Timer(ProxyError),
+}
+
+impl Wait<'_> {
+    /// Sends `request` on `connection` and waits for the head of its answer.
+    pub async fn for_answer(
+        &self,
+        connection: &mut Connection,
+        request: Box<Request<RequestBody>>,
+    ) -> Result<Response<Incoming>, WaitFailure> {
+        let mut silent_since = self.since;
+        let mut taken = self.exchange.upload().map_or(0, |upload| upload.bytes());
+        let sending = connection.send(request);
+        tokio::pin!(sending);
+        let timer = sleep_until(self.next(silent_since));
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut sending => return answer.map_err(|failure| match failure {
+                    SendFailure::Unsent(request, error) => WaitFailure::Unsent(request, error),
+                    SendFailure::Broken(error) => WaitFailure::Broken(error),
+                }),
+                // An endpoint that never lets us wait uses up the task's share of time, which must not stop the clock.
+                () = unconstrained(&mut timer) => {
+                    let now = Instant::now();
+                    let uploaded = self.exchange.upload().map_or(0, |upload| upload.bytes());
+                    if uploaded > taken {
+                        taken = uploaded;
+                        silent_since = now;
+                    }
+                    if let Some(error) = self.overdue(silent_since, now) {
+                        return Err(WaitFailure::Timer(error));
+                    }
+                    timer.as_mut().reset(self.next(silent_since));
+                }
+            }
+        }
+    }
+
+    fn next(&self, silent_since: Instant) -> Instant {
+        let silent_until = silent_since + self.idle;
+        self.end
+            .at
+            .map_or(silent_until, |(end, _)| end.min(silent_until))
+    }
+
+    fn overdue(&self, silent_since: Instant, now: Instant) -> Option<ProxyError> {
+        if let Some(error) = self.end.passed(now) {
+            return Some(error);
+        }
+        if silent_since + self.idle > now {
+            return None;
+        }
+        match self.exchange.upload().map(|upload| upload.state()) {
+            Some(UploadState::AwaitingClient) => Some(ProxyError::ClientIdle),
+            _ => Some(ProxyError::UpstreamIdle),
+        }
+    }
+}
+
+impl WaitFailure {
+    /// As an error of the exchange, and whether certainly nothing was sent.
+    pub fn into_error(self, exchange: &Exchange) -> (ProxyError, Sent) {
+        let (error, sent) = match self {
+            Self::Timer(error) => return (error, Sent::Perhaps),
+            Self::Unsent(_, error) => (error, Sent::No),
+            Self::Broken(error) => (error, Sent::Perhaps),
+        };
+        let upload = exchange.upload();
+        let error = if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
+            ProxyError::ClientBody
+        } else if error.is_parse() {
+            ProxyError::UpstreamProtocol(error)
+        } else {
+            ProxyError::UpstreamReset(error)
+        };
+        (error, sent)
+    }
+}
+
+/// Whether something of a request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Not a byte.
+    No,
+    /// Nobody knows.
+    Perhaps,
+}
