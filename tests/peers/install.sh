@@ -13,6 +13,7 @@ set -euo pipefail
 
 HELM_VERSION=v3.22.0
 KUBERNETES_VALIDATE_VERSION=1.37.0
+TOXIPROXY_VERSION=v2.12.0
 ENVOY_VERSION=1.40.0
 MUSL_TARGET=x86_64-unknown-linux-musl
 
@@ -51,6 +52,7 @@ install_ci() {
     install_promtool
     add_musl_target
     install_helm
+    install_toxiproxy
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
 }
 
@@ -130,6 +132,19 @@ install_helm() {
     fi
     ln -sfn "$folder/helm" "$peers/bin/helm"
     proves helm version --short
+}
+
+install_toxiproxy() {
+    local folder="$peers/toxiproxy-$TOXIPROXY_VERSION"
+    if [ ! -x "$folder/server" ]; then
+        has go || die "toxiproxy is built with Go, which is not installed"
+        say "building toxiproxy $TOXIPROXY_VERSION"
+        CGO_ENABLED=0 GOBIN="$folder" GOFLAGS=-buildvcs=false quietly go install -ldflags '-s -w' \
+            "github.com/Shopify/toxiproxy/v2/cmd/server@$TOXIPROXY_VERSION" ||
+            die "toxiproxy $TOXIPROXY_VERSION could not be built"
+    fi
+    ln -sfn "$folder/server" "$peers/bin/toxiproxy-server"
+    proves toxiproxy-server -version
 }
 
 # A PyPI package in a virtual environment of its own, $peers/NAME.

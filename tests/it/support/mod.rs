@@ -6,6 +6,7 @@ pub mod client;
 pub mod http2;
 pub mod origin;
 pub mod proxy;
+pub mod toxiproxy;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
