@@ -11,10 +11,13 @@ use http::{HeaderValue, Response};
 use serde_json::{Map, Value, json};
 
 use super::body::ProxyBody;
-use super::error::ProxyError;
+use super::error::{Limit, ProxyError};
 use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
+use crate::snapshot::Snapshot;
+use crate::snapshot::timers::Timer;
 use crate::telemetry::record::RequestRecord;
+use crate::upstream::connect::ConnectError;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -31,8 +34,11 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
         .snapshot
         .forwarding
         .trusts(exchange.connection.peer.ip());
-    let (body, request_id) =
-        exchange.note(|record| (body(record, error, trusted), record.request_id.clone()));
+    let (body, request_id) = exchange.note(|record| {
+        let limit = limit(&exchange.snapshot, record, error);
+        let body = body(record, error, limit.as_ref(), trusted);
+        (body, record.request_id.clone())
+    });
     let mut response = Response::new(ProxyBody::full(body.to_string()));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
@@ -63,7 +69,24 @@ fn whole_seconds(wait: Duration) -> u64 {
         .max(1)
 }
 
-fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
+/// The limit of the configuration that was reached.
+fn limit(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) -> Option<Limit> {
+    if let Some(refusal) = error.refusal() {
+        return refusal.limit.clone();
+    }
+    let timer = match error {
+        ProxyError::RequestTimeout => Timer::Request,
+        ProxyError::AttemptTimeout => Timer::Attempt,
+        ProxyError::UpstreamIdle | ProxyError::ClientIdle => Timer::Idle,
+        ProxyError::Connect(ConnectError::Timeout(_)) => Timer::Connect,
+        _ => return None,
+    };
+    let upstream = record.upstream.as_deref().unwrap_or_default();
+    let (key, value) = snapshot.timer(timer, &record.route.route, upstream)?;
+    Some(Limit { key, value })
+}
+
+fn body(record: &RequestRecord, error: &ProxyError, limit: Option<&Limit>, trusted: bool) -> Value {
     let mut details = Map::new();
     let mut detail = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -95,9 +118,6 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         detail("last_error", error.cause());
         detail("not_retried", record.not_retried.map(Into::into));
     }
-    let limit = error.refusal().and_then(|refusal| refusal.limit.as_ref());
-    let limit = limit.filter(|_| trusted);
-    let limit = limit.map(|limit| json!({ "key": limit.key, "value": limit.value }));
     detail(
         "request_id",
         record
@@ -106,11 +126,17 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
             .and_then(|id| id.to_str().ok())
             .map(Into::into),
     );
-    if let Some(limit) = limit {
+    if let Some(limit) = limit.filter(|_| trusted) {
+        let limit = json!({ "key": limit.key, "value": limit.value });
         details.insert("limit".into(), limit);
     }
     let message = if trusted {
-        message(record, error)
+        match limit.filter(|_| error.refusal().is_none()) {
+            Some(Limit { key, value }) => {
+                format!("{}; `{key}` is {value}", message(record, error))
+            }
+            None => message(record, error),
+        }
     } else {
         error.to_string()
     };
@@ -151,18 +177,17 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
                 error.cause().unwrap_or_default()
             )
         }
-        ProxyError::UpstreamIdle => format!(
-            "{endpoint} of upstream `{upstream}` sent nothing for the time of `upstreams.{upstream}.timeouts.idle`"
-        ),
+        ProxyError::UpstreamIdle => {
+            format!("{endpoint} of upstream `{upstream}` was silent for too long")
+        }
         ProxyError::RequestTimeout => {
             format!(
-                "the answer of upstream `{upstream}` was not complete within the `timeout` of route `{}`",
+                "the answer of upstream `{upstream}` was not complete within the time of route `{}`",
                 record.route.route
             )
         }
         ProxyError::AttemptTimeout => format!(
-            "{endpoint} of upstream `{upstream}` did not answer within the `retry.per_try_timeout` of route `{}`",
-            record.route.route
+            "{endpoint} of upstream `{upstream}` did not answer within the time of one attempt"
         ),
         // The others have no names to tell.
         _ => error.to_string(),
@@ -171,7 +196,6 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
 
 /// The error type of RFC 9209 §2.3 that comes closest.
 fn error_type(error: &ProxyError) -> &'static str {
-    use crate::upstream::connect::ConnectError;
     match error {
         ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
         ProxyError::ClientBody | ProxyError::ClientGone | ProxyError::ClientIdle => {

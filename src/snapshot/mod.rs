@@ -7,6 +7,7 @@ pub mod check;
 pub mod compile;
 pub mod diff;
 pub mod forwarding;
+pub mod timers;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -52,6 +52,10 @@ fn a_client_cannot_have_more_than_the_route_gives() {
     let proxy = proxy(&origin, "    timeout: 150ms\n");
     let (answer, _) = get(&proxy, "x-request-timeout-ms: 60000\r\n");
     assert_eq!(answer.json()["code"], "REQUEST_TIMEOUT");
+    assert_eq!(
+        answer.json()["details"]["limit"],
+        serde_json::json!({ "key": "routes.app.timeout", "value": "150ms" })
+    );
 }
 
 #[test]

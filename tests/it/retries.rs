@@ -289,7 +289,9 @@ fn an_attempt_that_takes_too_long_is_given_up_for_another() {
     assert_eq!(json["code"], "ATTEMPT_TIMEOUT");
     assert_eq!(json["details"]["not_retried"], "attempts");
     let message = json["message"].as_str().unwrap();
-    assert!(message.contains("`retry.per_try_timeout`"), "{message}");
+    let key = "routes.app.retry.per_try_timeout";
+    assert!(message.ends_with(&format!("`{key}` is 100ms")), "{message}");
+    assert_eq!(json["details"]["limit"]["key"], key);
 }
 
 #[test]

@@ -44,6 +44,10 @@ fn an_app_that_does_not_accept_costs_the_connect_timeout() {
     let answer = proxy.client().get("/");
     assert_eq!(answer.status(), 504);
     assert_eq!(answer.json()["code"], "CONNECT_TIMEOUT");
+    assert_eq!(
+        answer.json()["details"]["limit"]["key"],
+        "upstreams.app.timeouts.connect"
+    );
     assert!(begun.elapsed() >= Duration::from_millis(100));
     assert!(begun.elapsed() < Duration::from_secs(3));
     assert_eq!(proxy.access_line("/")["reason"], "connect_timeout");
@@ -187,6 +191,10 @@ fn an_app_that_says_nothing_for_too_long_is_answered_504() {
         let answer = client.post("/quiet", body);
         assert_eq!(answer.status(), 504);
         assert_eq!(answer.json()["code"], "UPSTREAM_IDLE_TIMEOUT");
+        assert_eq!(
+            answer.json()["details"]["limit"]["key"],
+            "upstreams.app.timeouts.idle"
+        );
     }
     assert_eq!(
         proxy.access_line("/quiet")["reason"],
@@ -233,6 +241,10 @@ fn a_client_that_stops_in_the_middle_of_its_body_is_answered_408() {
     let answer = client.read();
     assert_eq!(answer.status(), 408);
     assert_eq!(answer.json()["code"], "CLIENT_IDLE_TIMEOUT");
+    assert_eq!(
+        answer.json()["details"]["limit"]["key"],
+        "upstreams.app.timeouts.idle"
+    );
     assert!(client.is_closed());
     assert_eq!(proxy.access_line("/half")["reason"], "client_idle_timeout");
 }

@@ -1,0 +1,67 @@
+//! Where the time limits of a request stand in the file, for whoever has to tell that one fired.
+//!
+//! Path: `proxy::respond`, on its way to an answer that nobody wanted; looked up by name.
+
+use std::time::Duration;
+
+use super::Snapshot;
+use crate::config::model::DEFAULT_REQUEST_TIMEOUT;
+use crate::units::Pretty;
+
+/// A time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// Of a whole request.
+    Request,
+    /// Of one attempt.
+    Attempt,
+    /// Of a connection to an endpoint.
+    Connect,
+    /// Of silence while an answer is awaited.
+    Idle,
+}
+
+impl Snapshot {
+    /// Key and value of a limit as it applies to requests of `route` to `upstream`.
+    pub fn timer(&self, timer: Timer, route: &str, upstream: &str) -> Option<(String, String)> {
+        let (key, value) = match timer {
+            Timer::Request | Timer::Attempt => self.route_timer(timer, route)?,
+            Timer::Connect | Timer::Idle => self.upstream_timer(timer, upstream)?,
+        };
+        Some((key, Pretty::Time(value).to_string()))
+    }
+
+    fn route_timer(&self, timer: Timer, route: &str) -> Option<(String, Duration)> {
+        let sections = &self.config.routes;
+        match sections.iter().find(|it| it.name.value == route) {
+            Some(section) if timer == Timer::Request => {
+                Some((format!("routes.{route}.timeout"), section.timeout?))
+            }
+            Some(section) => {
+                let limit = section.retry.per_try_timeout?.value;
+                Some((format!("routes.{route}.retry.per_try_timeout"), limit))
+            }
+            // The route of a listener's `forward` is named after the listener and has no keys of its own.
+            None if timer == Timer::Request => {
+                let key = format!("listeners.{route}.forward (the default timeout of a route)");
+                Some((key, DEFAULT_REQUEST_TIMEOUT))
+            }
+            None => None,
+        }
+    }
+
+    fn upstream_timer(&self, timer: Timer, upstream: &str) -> Option<(String, Duration)> {
+        let sections = &self.config.upstreams;
+        let section = sections.iter().find(|it| it.name.value == upstream)?;
+        Some(match timer {
+            Timer::Connect => (
+                format!("upstreams.{upstream}.timeouts.connect"),
+                section.timeouts.connect,
+            ),
+            _ => (
+                format!("upstreams.{upstream}.timeouts.idle"),
+                section.timeouts.idle,
+            ),
+        })
+    }
+}
