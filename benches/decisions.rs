@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderValue, Method, StatusCode, Uri};
+use outrigger::policy::budget::{BudgetLimits, RetryBudget};
+use outrigger::policy::deadline::{Deadline, format_grpc_timeout, parse_grpc_timeout};
 use outrigger::route::table::{Host, Matcher, Path, Table};
 use outrigger::telemetry::access_log::write_line;
 use outrigger::telemetry::metrics::Metrics;
@@ -88,6 +90,34 @@ fn pick(criterion: &mut Criterion) {
     }
 }
 
+fn retry(criterion: &mut Criterion) {
+    let limits = BudgetLimits {
+        percent: 20,
+        window: Duration::from_secs(10),
+        min_per_second: 3,
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let budget = RetryBudget::new(limits, now);
+    criterion.bench_function("retry/budget_deposit", |bencher| {
+        bencher.iter(|| budget.deposit(black_box(now)));
+    });
+    criterion.bench_function("retry/budget_withdraw", |bencher| {
+        bencher.iter(|| budget.withdraw(black_box(now)));
+    });
+    let deadline = Deadline {
+        total: Some(now + Duration::from_secs(30)),
+        client: parse_grpc_timeout(black_box(b"2500m")).map(|left| now + left),
+    };
+    criterion.bench_function("deadline/left_and_told", |bencher| {
+        bencher.iter(|| {
+            deadline
+                .left(black_box(now))
+                .map(format_grpc_timeout)
+                .map_or(0, |text| text.len())
+        });
+    });
+}
+
 fn record(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let route = Arc::new(RouteTelemetry::new(
@@ -139,5 +169,5 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
     }
 }
 
-criterion_group!(benches, route, pick, record);
+criterion_group!(benches, route, pick, retry, record);
 criterion_main!(benches);
