@@ -3,4 +3,5 @@
 //! Path: `proxy` asks, acts and records.
 
 pub mod failure;
+pub mod rate_limit;
 pub mod replay;
