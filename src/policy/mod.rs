@@ -2,6 +2,7 @@
 //!
 //! Path: `proxy` asks, acts and records.
 
+pub mod concurrency;
 pub mod failure;
 pub mod rate_limit;
 pub mod replay;
