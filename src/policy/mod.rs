@@ -4,5 +4,6 @@
 
 pub mod concurrency;
 pub mod failure;
+pub mod memory;
 pub mod rate_limit;
 pub mod replay;

@@ -46,10 +46,10 @@ pub async fn attempt(
     mut request: Box<Request<RequestBody>>,
     deadline: Option<Instant>,
 ) -> Result<Answer, ProxyError> {
-    let endpoint = &upstream
-        .pick(&[], exchange.started.into_std())
-        .ok_or(ProxyError::NoEndpoint)?;
-    let in_flight = endpoint.enter();
+    let in_flight = upstream
+        .enter(&[], exchange.started.into_std())
+        .map_err(|why| ProxyError::no_room(upstream, why))?;
+    let endpoint = &Arc::clone(&in_flight.endpoint);
     let worker = exchange.engine.worker;
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
     loop {
@@ -142,14 +142,14 @@ fn copy_for_replay(connection: &Connection, request: &Request<RequestBody>) -> O
 /// What is told about an attempt; when nothing was said by the time it is dropped, the client had gone.
 struct AttemptTrace<'a> {
     exchange: &'a Exchange,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     started: Instant,
     connect: Option<Duration>,
     told: bool,
 }
 
 impl<'a> AttemptTrace<'a> {
-    fn start(exchange: &'a Exchange, endpoint: &'a Endpoint) -> Self {
+    fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>) -> Self {
         // The first attempt begins with the request, as near as matters.
         let first = exchange.note(|record| record.attempts.last().is_none());
         let started = if first {
@@ -179,7 +179,7 @@ impl<'a> AttemptTrace<'a> {
         let connected = connect(self.endpoint, limit, &upstream.pool).await;
         self.connect = Some(begun.elapsed());
         connected.map_err(|error| {
-            let error = ProxyError::Connect(error);
+            let error = ProxyError::not_connected(upstream, error);
             self.fail(&error);
             error
         })

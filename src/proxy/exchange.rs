@@ -13,6 +13,7 @@ use http::{Method, Uri};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::admit::Held;
 use super::error::ProxyError;
 use super::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
@@ -34,6 +35,8 @@ pub struct Exchange {
     pub listener: Arc<Listener>,
     /// When its head had arrived.
     pub started: Instant,
+    /// Permits, and what the answer says about limits.
+    pub held: Held,
     upload: OnceLock<Arc<UploadProgress>>,
     bytes_out: AtomicU64,
     record: Mutex<RequestRecord>,
@@ -77,6 +80,7 @@ impl Exchange {
             snapshot,
             listener,
             started: Instant::now(),
+            held: Held::default(),
             upload: OnceLock::new(),
             bytes_out: AtomicU64::new(0),
             record: Mutex::new(record),

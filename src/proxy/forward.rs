@@ -17,7 +17,7 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{headers, upgrade};
+use super::{admit, headers, upgrade};
 use crate::upstream::request_body::{RequestBody, Upload, UploadProgress};
 
 /// Answers `request`.
@@ -44,6 +44,7 @@ pub async fn forward(
     let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
+    admit::admit(&exchange, route, &head, deadline).await?;
     let body = if body.is_end_stream() {
         RequestBody::empty()
     } else {

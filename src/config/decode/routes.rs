@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostics, Section};
-use super::super::model::{Located, Route, RouteMatch};
+use super::super::model::{InFlightLimit, Located, Route, RouteMatch};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{keys, matches, scalars};
+use super::{keys, limits, matches, rate_limit, scalars};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,6 +33,8 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         matches: Vec::new(),
         forward: unread(),
         timeout: Some(TIMEOUT),
+        rate_limits: Vec::new(),
+        limits: InFlightLimit::default(),
     };
     let Some(fields) = Fields::of(item, keys::ROUTE, out) else {
         return route;
@@ -58,6 +60,12 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         .and_then(|item| scalars::duration_or_off(&item, out))
     {
         route.timeout = timeout;
+    }
+    if let Some(item) = fields.get("rate_limit") {
+        route.rate_limits = rate_limit::rate_limits(item, out);
+    }
+    if let Some(item) = fields.get("limits") {
+        route.limits = limits::route_limits(item, out);
     }
     route
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Located;
+use super::{InFlightLimit, Located, RateLimit};
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct Route {
     pub forward: Located<String>,
     /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
     pub timeout: Option<Duration>,
+    /// `rate_limit`: one rule or several, all of which must hold. Default: none.
+    pub rate_limits: Vec<RateLimit>,
+    /// `limits`: requests of this route under way.
+    pub limits: InFlightLimit,
 }
 
 /// One item of `match`; everything named must hold.

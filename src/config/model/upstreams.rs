@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Located;
+use super::{Located, UpstreamLimits};
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// `pool`.
     pub pool: Pool,
+    /// `limits`.
+    pub limits: UpstreamLimits,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.

@@ -101,14 +101,20 @@ impl Limiter {
         // As many as fill in time; `check` refuses slower ones before.
         let fitting = self::nanos(LONGEST_FILL) / nanos;
         let burst = u64::from(rate.burst.get()).min(fitting).max(1);
-        // Waiting is a larger bucket whose lower part is admitted later.
-        let ahead = (self::nanos(patience) / nanos).min(fitting);
+        // Waiting is a larger bucket whose lower part is admitted later. It holds whole tokens, so it may be too large by
+        // less than one, which every backlog then has more.
+        let patience = self::nanos(patience.min(LONGEST_FILL));
+        let ahead = patience.div_ceil(nanos).min(fitting);
+        let slack = ahead.saturating_mul(nanos).saturating_sub(patience);
         let tokens = u32::try_from(burst.saturating_add(ahead)).unwrap_or(u32::MAX);
         let tokens = NonZeroU32::new(tokens).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
         let table = Arc::new(table);
-        let store = Store(Arc::clone(&table));
+        let store = Store {
+            table: Arc::clone(&table),
+            slack,
+        };
         Self {
             limiter: RateLimiter::new(quota.allow_burst(tokens), store, StandingClock),
             table,

@@ -86,7 +86,11 @@ impl Hash for Slot {
 
 /// The table as governor wants it.
 #[derive(Debug)]
-pub(super) struct Store(pub(super) Arc<Table>);
+pub(super) struct Store {
+    pub(super) table: Arc<Table>,
+    /// Added to every backlog on its way to governor, whose buckets hold whole tokens only.
+    pub(super) slack: u64,
+}
 
 impl StateStore for Store {
     type Key = Slot;
@@ -98,11 +102,12 @@ impl StateStore for Store {
         let measured = |full_at: u64| {
             let backlog = full_at.saturating_sub(slot.now);
             slot.backlog.set(backlog);
-            let (outcome, next) = decide(Some(Nanos::new(backlog)))?;
-            slot.backlog.set(next.as_u64());
+            let shown = Nanos::new(backlog.saturating_add(self.slack));
+            let (outcome, next) = decide(Some(shown))?;
+            slot.backlog.set(next.as_u64().saturating_sub(self.slack));
             Ok((outcome, slot.mark()))
         };
-        match &*self.0 {
+        match &*self.table {
             Table::Single(full_at) => replace(full_at, measured),
             Table::Keyed(keyed) => keyed.replace(slot.key, measured),
         }

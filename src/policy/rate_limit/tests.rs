@@ -146,6 +146,17 @@ fn waiting_has_an_end_and_is_in_order() {
 }
 
 #[test]
+fn patience_shorter_than_an_interval_is_kept_to() {
+    let patience = Duration::from_millis(30);
+    let limiter = Limiter::single(rate(10, SECOND, 1), patience, epoch());
+    let at = |millis| limiter.check(0, limiter.epoch + Duration::from_millis(millis));
+    assert!(at(0).is_ok());
+    assert_eq!(at(69).unwrap_err().retry_after.as_millis(), 1);
+    assert_eq!(at(71).unwrap().wait.as_millis(), 29);
+    assert!(at(71).is_err());
+}
+
+#[test]
 fn whoever_leaves_last_gives_the_place_back_and_whoever_leaves_before_does_not() {
     let limiter = Limiter::single(rate(10, SECOND, 1), SECOND, epoch());
     let places: Vec<_> = (0..3)

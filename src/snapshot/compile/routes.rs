@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::ByName;
+use super::Parts;
 use crate::config::model::{self, Config, HostMatch, PathMatch, RouteMatch};
 use crate::route::Route;
 use crate::route::table::{Host, Matcher, Path, Table};
@@ -13,17 +13,19 @@ use crate::telemetry::route::RouteTelemetry;
 pub(super) fn compile_routes(
     listener: &model::Listener,
     config: &Config,
-    upstreams: &ByName<'_>,
+    parts: &Parts<'_>,
     telemetry: &impl Fn(&Arc<str>) -> Arc<RouteTelemetry>,
 ) -> Table<Arc<Route>> {
-    let target = |name: &str, forward: &model::Located<String>, timeout| {
-        let upstream = Arc::clone(upstreams.get(forward.value.as_str())?);
+    let target = |name: &str, forward: &model::Located<String>, timeout, limits: Option<_>| {
+        let upstream = Arc::clone(parts.upstreams.get(forward.value.as_str())?);
+        let limits = limits.unwrap_or_default();
         let name: Arc<str> = name.into();
         Some(Arc::new(Route {
             telemetry: telemetry(&name),
             name,
             upstream,
             timeout,
+            limits,
         }))
     };
     let mut routes = Table::default();
@@ -32,7 +34,12 @@ pub(super) fn compile_routes(
         .iter()
         .filter(|route| takes_part(route, &listener.name.value))
     {
-        let Some(target) = target(&route.name.value, &route.forward, route.timeout) else {
+        let Some(target) = target(
+            &route.name.value,
+            &route.forward,
+            route.timeout,
+            Some(parts.limits.route(&route.name.value)),
+        ) else {
             continue;
         };
         for matcher in matchers(&route.matches) {
@@ -42,7 +49,8 @@ pub(super) fn compile_routes(
     // Inserted last, so that a route that asks for nothing either comes before it.
     let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
     let forward = listener.forward.as_ref();
-    if let Some(target) = forward.and_then(|forward| target(&listener.name.value, forward, timeout))
+    if let Some(target) =
+        forward.and_then(|forward| target(&listener.name.value, forward, timeout, None))
     {
         routes.insert(everything(), target);
     }

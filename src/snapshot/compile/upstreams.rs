@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::Environment;
 use crate::config::model::{self, Balance, Config, HeaderCase};
 use crate::snapshot::Snapshot;
-use crate::upstream::Upstream;
+use crate::snapshot::limits::Limits;
 use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::PoolSettings;
+use crate::upstream::{Upstream, UpstreamLimits};
 
 pub(super) fn compile_upstreams(
     config: &Config,
+    limits: &Limits,
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Vec<Arc<Upstream>> {
@@ -29,7 +31,7 @@ pub(super) fn compile_upstreams(
         before => {
             let upstream = before.map(|(_, upstream)| *upstream);
             Arc::new(compile_upstream(
-                section,
+                (section, limits),
                 config.header_case,
                 upstream,
                 environment,
@@ -40,7 +42,7 @@ pub(super) fn compile_upstreams(
 }
 
 fn compile_upstream(
-    section: &model::Upstream,
+    (section, limits): (&model::Upstream, &Limits),
     header_case: HeaderCase,
     previous: Option<&Arc<Upstream>>,
     environment: &Environment,
@@ -83,6 +85,7 @@ fn compile_upstream(
                 Balancer::LeastConnections(LeastConnections::new(&weights))
             }
         },
+        limits: upstream_limits(section, limits),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         pool: PoolSettings {
@@ -90,6 +93,32 @@ fn compile_upstream(
             idle_timeout: section.pool.idle_timeout,
             max_age: section.pool.max_age,
             preserve_header_case,
+            connections: section.limits.connections,
+        },
+    }
+}
+
+/// A request takes a connection for itself, so the limit of connections is one of requests, too.
+fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits {
+    let (requests, connections) = (
+        section.limits.endpoint_in_flight,
+        section.limits.connections,
+    );
+    let by_connections = match (requests, connections) {
+        (Some(requests), Some(connections)) => connections < requests,
+        (requests, _) => requests.is_none(),
+    };
+    UpstreamLimits {
+        admission: limits.upstream(&section.name.value),
+        per_endpoint: if by_connections {
+            connections
+        } else {
+            requests
+        },
+        per_endpoint_key: if by_connections {
+            "connections"
+        } else {
+            "endpoint_in_flight"
         },
     }
 }
