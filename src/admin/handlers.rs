@@ -68,7 +68,9 @@ fn ready(status: &Status) -> Answer {
 }
 
 fn metrics(status: &Status) -> Answer {
-    for upstream in &status.store.load().upstreams {
+    let snapshot = status.store.load();
+    snapshot.limits.observe();
+    for upstream in &snapshot.upstreams {
         // The gauges of idle connections are set when somebody looks.
         for endpoint in &upstream.endpoints {
             endpoint.pool.count_idle();

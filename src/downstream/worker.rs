@@ -37,6 +37,7 @@ const NOTHING: PoolSettings = PoolSettings {
     idle_timeout: Duration::ZERO,
     max_age: None,
     preserve_header_case: false,
+    connections: None,
 };
 
 /// One worker.

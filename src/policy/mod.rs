@@ -4,7 +4,10 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod concurrency;
 pub mod deadline;
 pub mod failure;
+pub mod memory;
+pub mod rate_limit;
 pub mod replay;
 pub mod retry;

@@ -23,7 +23,7 @@ use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::connection::Connection;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, InFlight};
 
 /// An answer's head, and the connection on which its body will come.
 pub struct Answer {
@@ -40,6 +40,8 @@ pub struct Failed {
     pub error: ProxyError,
     /// What a further attempt depends on.
     pub ended: Ended,
+    /// Who was asked.
+    pub endpoint: Arc<Endpoint>,
 }
 
 /// Where and by when.
@@ -48,8 +50,8 @@ pub struct Target<'a> {
     pub exchange: &'a Exchange,
     /// The upstream.
     pub upstream: &'a Arc<Upstream>,
-    /// The endpoint that was picked.
-    pub endpoint: &'a Arc<Endpoint>,
+    /// The endpoint that was picked, and that counts the request.
+    pub in_flight: InFlight,
     /// By when the request has to be answered.
     pub deadline: &'a Deadline,
     /// Limit of this attempt alone.
@@ -68,10 +70,10 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
     let Target {
         exchange,
         upstream,
-        endpoint,
+        in_flight,
         ..
     } = target;
-    let in_flight = endpoint.enter();
+    let endpoint = &Arc::clone(&in_flight.endpoint);
     let worker = exchange.engine.worker;
     let mut trace = AttemptTrace::start(exchange, endpoint);
     let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
@@ -155,14 +157,14 @@ fn may_replay(exchange: &Exchange, request: &Request) -> bool {
 /// What is told about an attempt; when nothing was said by the time it is dropped, the client had gone.
 struct AttemptTrace<'a> {
     exchange: &'a Exchange,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     started: Instant,
     connect: Option<Duration>,
     told: bool,
 }
 
 impl<'a> AttemptTrace<'a> {
-    fn start(exchange: &'a Exchange, endpoint: &'a Endpoint) -> Self {
+    fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>) -> Self {
         // The first attempt begins with the request, as near as matters, unless it had to wait before.
         let first = exchange.note(|record| record.attempts.last().is_none() && !record.waited);
         let started = if first {
@@ -193,7 +195,10 @@ impl<'a> AttemptTrace<'a> {
             let passed =
                 matches!(error, ConnectError::Timeout(_) if left < upstream.connect_timeout);
             let passed = passed.then(|| end.passed(begun + left)).flatten();
-            self.fail(passed.unwrap_or(ProxyError::Connect(error)), Sent::No)
+            self.fail(
+                passed.unwrap_or(ProxyError::not_connected(upstream, error)),
+                Sent::No,
+            )
         })
     }
 
@@ -224,7 +229,11 @@ impl<'a> AttemptTrace<'a> {
             },
             _ => Ended::Final,
         };
-        Failed { error, ended }
+        Failed {
+            error,
+            ended,
+            endpoint: Arc::clone(self.endpoint),
+        }
     }
 
     fn end(&mut self, result: AttemptResult, outcome: Outcome) {

@@ -135,7 +135,6 @@ pub async fn send(
         exchange,
         plan,
         tried: Vec::new(),
-        current: None,
         made: 0,
         previous: Duration::ZERO,
     };
@@ -146,8 +145,14 @@ pub async fn send(
             Decision::Retry(wait) => wait,
             Decision::Stands(why) => return attempts.settle(outcome, why),
         };
-        if let Ok(answer) = outcome {
-            discard(answer).await;
+        match outcome {
+            Ok(answer) => {
+                attempts
+                    .tried
+                    .push(Arc::clone(&answer.lease.in_flight.endpoint));
+                discard(answer).await;
+            }
+            Err(failed) => attempts.tried.push(failed.endpoint),
         }
         attempts.wait(wait).await;
     }
@@ -158,7 +163,6 @@ struct Attempts<'a> {
     plan: &'a Plan<'a>,
     /// Endpoints that were asked before. Nearly always none, which takes no memory.
     tried: Vec<Arc<Endpoint>>,
-    current: Option<Arc<Endpoint>>,
     made: u32,
     previous: Duration,
 }
@@ -185,17 +189,17 @@ impl Attempts<'_> {
         {
             return Err(past(clock));
         }
-        let endpoint = upstream.pick(&self.tried, now.into_std());
-        let endpoint = endpoint.ok_or(ProxyError::NoEndpoint)?;
+        let in_flight = upstream
+            .enter(&self.tried, now.into_std())
+            .map_err(|why| ProxyError::no_room(upstream, why))?;
         if let Some(headers) = request.head() {
             deadline::tell(self.exchange, deadline, headers, now);
         }
         self.made += 1;
-        let endpoint = &*self.current.insert(endpoint);
         let target = Target {
             exchange: self.exchange,
             upstream,
-            endpoint,
+            in_flight,
             deadline,
             per_try: self.plan.per_try,
         };
@@ -253,7 +257,6 @@ impl Attempts<'_> {
     async fn wait(&mut self, wait: Duration) {
         self.plan.upstream.metrics.retries.inc();
         self.previous = wait;
-        self.tried.extend(self.current.take());
         if !wait.is_zero() {
             // A retry is rare: its timer need not have a place in every request.
             Box::pin(sleep(wait)).await;

@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use crate::upstream::connect::ConnectError;
+use crate::upstream::{NoRoom, Upstream};
 
 /// One variant a cause.
 #[derive(Debug, Error)]
@@ -60,7 +61,7 @@ pub enum ProxyError {
     RateLimited(Box<Refusal>),
     /// As many requests as are allowed are under way.
     #[error("too many requests are under way")]
-    Overloaded(Box<Refusal>),
+    Overloaded(Overload, Box<Refusal>),
     /// A circuit breaker is open.
     #[error("the upstream is not being called: its circuit breaker is open")]
     CircuitOpen(Box<Refusal>),
@@ -76,6 +77,36 @@ pub enum ProxyError {
     /// A defect of the proxy.
     #[error("the proxy has a defect; this request met it")]
     Panic,
+}
+
+/// What there is too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// Requests of a listener.
+    Listener,
+    /// Requests of a route.
+    Route,
+    /// Requests of an upstream.
+    Upstream,
+    /// Requests of each endpoint.
+    Endpoint,
+    /// Requests before one that waited.
+    Queue,
+    /// Memory in use.
+    Memory,
+}
+
+impl Overload {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Listener => "listener_overloaded",
+            Self::Route => "route_overloaded",
+            Self::Upstream => "upstream_overloaded",
+            Self::Endpoint => "endpoints_overloaded",
+            Self::Queue => "queue_timeout",
+            Self::Memory => "memory_overloaded",
+        }
+    }
 }
 
 /// What there is to say about a refusal by policy.
@@ -159,6 +190,22 @@ const fn proxy(reason: &'static str, status: StatusCode, phase: &'static str) ->
 }
 
 impl ProxyError {
+    /// No endpoint of `upstream` takes the request.
+    pub fn no_room(upstream: &Upstream, why: NoRoom) -> Self {
+        match why {
+            NoRoom::NoEndpoint => Self::NoEndpoint,
+            NoRoom::Full => super::admit::endpoints_full(upstream),
+        }
+    }
+
+    /// There is no connection to an endpoint of `upstream`; that it may have no more of them is our own doing.
+    pub fn not_connected(upstream: &Upstream, error: ConnectError) -> Self {
+        match error {
+            ConnectError::Full => super::admit::endpoints_full(upstream),
+            error => Self::Connect(error),
+        }
+    }
+
     /// The code in the answer's body: [`Self::reason`] in upper case.
     pub fn code(&self) -> String {
         self.reason().to_ascii_uppercase()
@@ -196,14 +243,14 @@ impl ProxyError {
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
             Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
             Self::RateLimited(_) => proxy("rate_limited", S::TOO_MANY_REQUESTS, "policy"),
-            Self::Overloaded(_) => proxy("overloaded", S::SERVICE_UNAVAILABLE, "policy"),
+            Self::Overloaded(what, _) => proxy(what.reason(), S::SERVICE_UNAVAILABLE, "policy"),
             Self::CircuitOpen(_) => upstream("circuit_open", S::SERVICE_UNAVAILABLE, "policy"),
             Self::NoHealthyEndpoint(_) => upstream("no_healthy_endpoint", S::SERVICE_UNAVAILABLE, "policy"),
             Self::AttemptTimeout => upstream("attempt_timeout", S::GATEWAY_TIMEOUT, "wait"),
             Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
             Self::NoEndpoint => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
             Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
-            Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
+            Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full) => {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
             }
             Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),
@@ -220,7 +267,7 @@ impl ProxyError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::RateLimited(refusal)
-            | Self::Overloaded(refusal)
+            | Self::Overloaded(_, refusal)
             | Self::CircuitOpen(refusal)
             | Self::NoHealthyEndpoint(refusal) => Some(refusal),
             _ => None,

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::admit::Held;
 use super::error::ProxyError;
 use super::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
@@ -36,6 +37,8 @@ pub struct Exchange {
     /// When its head had arrived.
     pub started: Instant,
     upload: OnceLock<Arc<Upload>>,
+    /// Permits, and what the answer says about limits.
+    pub held: Held,
     bytes_out: AtomicU64,
     record: Mutex<RequestRecord>,
 }
@@ -80,6 +83,7 @@ impl Exchange {
             snapshot,
             listener,
             started: Instant::now(),
+            held: Held::default(),
             upload: OnceLock::new(),
             bytes_out: AtomicU64::new(0),
             record: Mutex::new(record),

@@ -10,6 +10,7 @@ use http::response;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::attempt::Answer;
 use super::attempts::{self, Plan};
@@ -17,7 +18,7 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{deadline, headers, upgrade};
+use super::{admit, deadline, headers, upgrade};
 use crate::policy::deadline::Deadline;
 use crate::upstream::request_body::{Upload, UploadState};
 
@@ -45,6 +46,8 @@ pub async fn forward(
     let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
+    let end = deadline.end().map(|(end, _)| Instant::from_std(end));
+    admit::admit(&exchange, route, &head, end).await?;
     if !body.is_end_stream() {
         exchange.open_upload(body, route.replay_bytes);
     }

@@ -4,6 +4,7 @@
 //! turns errors into answers → [`forward`] finds the route and makes attempts → [`body`] streams the answer and ends the
 //! exchange. Only [`respond`] invents answers.
 
+pub mod admit;
 pub mod attempt;
 pub mod attempts;
 pub mod body;

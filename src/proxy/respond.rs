@@ -203,7 +203,7 @@ fn error_type(error: &ProxyError) -> &'static str {
         }
         ProxyError::NoRoute => "destination_not_found",
         ProxyError::RateLimited(_) => "http_request_denied",
-        ProxyError::Overloaded(_) => "connection_limit_reached",
+        ProxyError::Overloaded(..) => "connection_limit_reached",
         ProxyError::NoEndpoint | ProxyError::CircuitOpen(_) | ProxyError::NoHealthyEndpoint(_) => {
             "destination_unavailable"
         }
@@ -213,9 +213,9 @@ fn error_type(error: &ProxyError) -> &'static str {
         {
             "connection_refused"
         }
-        ProxyError::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
-            "destination_ip_unroutable"
-        }
+        ProxyError::Connect(
+            ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full,
+        ) => "destination_ip_unroutable",
         ProxyError::UpstreamReset(_) => "connection_terminated",
         ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",

@@ -1,7 +1,7 @@
 //! The short tower stack that every request goes through.
 //!
 //! Path: [`super::service`] → [`RecordLayer`] (opens the exchange, lets the answer's body hold it) → [`RespondLayer`]
-//! (errors become answers, panics too) → [`super::forward`]. The same for every request; what differs by route is
+//! (errors become answers, panics too) → [`AdmitLayer`] (refuses what there is no room for) → [`super::forward`]. The same for every request; what differs by route is
 //! decided inside. The layers hold no state, so a clone costs nothing and nothing is boxed.
 
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
+use super::admit::layer::{Admit, AdmitLayer};
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -50,10 +51,11 @@ pub fn stack()
 }
 
 /// The stack around another innermost service.
-pub fn around<S>(inner: S) -> Record<Respond<S>> {
+pub fn around<S>(inner: S) -> Record<Respond<Admit<S>>> {
     ServiceBuilder::new()
         .layer(RecordLayer)
         .layer(RespondLayer)
+        .layer(AdmitLayer)
         .service(inner)
 }
 
@@ -127,6 +129,9 @@ impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Rec
             {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
+            }
+            if let Some(headers) = exchange.held.headers() {
+                response.headers_mut().extend(headers.clone());
             }
             response.body_mut().hold(exchange);
         }

@@ -72,10 +72,11 @@ struct Pipe {
 impl Pipe {
     async fn run(self, client: OnUpgrade) {
         let Self {
-            connection,
+            mut connection,
             in_flight,
             exchange,
         } = self;
+        let counted = connection.take_count();
         let cut = exchange.engine.cut.clone();
         let joined = async {
             let (client, endpoint) = tokio::join!(client, connection.into_upgraded());
@@ -85,7 +86,7 @@ impl Pipe {
         };
         // A cut, an error or an end: in each case both sides are closed by being dropped.
         let _ = cut.run_until_cancelled(joined).await;
-        drop(in_flight);
+        drop((in_flight, counted));
     }
 }
 

@@ -3,6 +3,8 @@
 //! Path: `proxy::forward` asks the listener's [`table::Table`]; `snapshot` builds it. Order in the file does not
 //! matter but for ties: the more specific match wins (Gateway API, HTTPRouteRule: host, then path, then method).
 
+pub mod limits;
+pub mod rate_key;
 pub mod table;
 
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct Route {
     pub per_try_timeout: Option<Duration>,
     /// How much of a request's body is kept for another attempt, in bytes.
     pub replay_bytes: usize,
+    /// What they have to pass; shared by all listeners.
+    pub limits: Arc<limits::RouteLimits>,
     /// Handles of its metrics on this listener.
     pub telemetry: Arc<RouteTelemetry>,
 }

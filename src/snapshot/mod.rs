@@ -7,6 +7,7 @@ pub mod check;
 pub mod compile;
 pub mod diff;
 pub mod forwarding;
+pub mod limits;
 pub mod timers;
 
 use std::collections::HashSet;
@@ -23,8 +24,10 @@ use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::Upstream;
+use crate::upstream::admission::Admission;
 use crate::upstream::endpoint::Endpoint;
 use forwarding::Forwarding;
+use limits::Limits;
 
 /// The configuration in force.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub forwarding: Forwarding,
     /// The header that carries deadlines.
     pub deadline_header: Option<HeaderName>,
+    /// Every limit, for whoever observes them.
+    pub limits: Limits,
     /// Whether access lines are written.
     pub access_log: bool,
     /// The number of the next new listener. None is given twice, for connections outlive their listener.
@@ -66,6 +71,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Size limits of its connections.
     pub limits: ListenerLimits,
+    /// Its requests under way.
+    pub admission: Option<Arc<Admission>>,
     /// Which route takes a request.
     pub routes: Table<Arc<Route>>,
     /// Stands for the route when there is none.

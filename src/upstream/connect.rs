@@ -3,6 +3,7 @@
 //! Path: `proxy::attempt` calls it when the pool has none to give.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
@@ -29,6 +30,9 @@ pub enum ConnectError {
     /// The system says why.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// As many connections as may be are open, all of them in use.
+    #[error("as many connections as may be are open")]
+    Full,
     /// The connection broke before it was ready.
     #[error("{0}")]
     Handshake(#[from] hyper::Error),
@@ -40,23 +44,27 @@ pub enum ConnectError {
 ///
 /// See [`ConnectError`].
 pub async fn connect(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     limit: Duration,
     settings: &PoolSettings,
 ) -> Result<Box<Connection>, ConnectError> {
     let connected = open(endpoint, limit, settings).await;
     match &connected {
         Ok(_) => endpoint.metrics.connects.inc(),
+        Err(ConnectError::Full) => {}
         Err(_) => endpoint.metrics.connect_failures.inc(),
     }
     connected
 }
 
 async fn open(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     limit: Duration,
     settings: &PoolSettings,
 ) -> Result<Box<Connection>, ConnectError> {
+    let counted = endpoint
+        .open_connection(settings.connections)
+        .ok_or(ConnectError::Full)?;
     let stream = timeout(limit, TcpStream::connect(endpoint.address))
         .await
         .map_err(|_| ConnectError::Timeout(limit))??;
@@ -66,5 +74,5 @@ async fn open(
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(settings.preserve_header_case);
     let (sender, driver) = builder.handshake(TokioIo::new(Wire(stream))).await?;
-    Ok(Box::new(Connection::new(sender, driver)))
+    Ok(Box::new(Connection::new(sender, driver, counted)))
 }

@@ -31,6 +31,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::endpoint::OpenConnection;
 use super::request_body::RequestBody;
 use crate::wire::Wire;
 
@@ -47,6 +48,7 @@ pub struct Connection {
     /// What the peer announced with `Keep-Alive: timeout`, already shortened.
     peer_idle_timeout: Option<Duration>,
     reused: bool,
+    counted: Option<OpenConnection>,
 }
 
 /// Moves the bytes.
@@ -94,6 +96,7 @@ impl Connection {
     pub fn new(
         sender: SendRequest<RequestBody>,
         driver: http1::Connection<Transport, RequestBody>,
+        counted: OpenConnection,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -103,7 +106,13 @@ impl Connection {
             idle_since: now,
             peer_idle_timeout: None,
             reused: false,
+            counted: Some(counted),
         }
+    }
+
+    /// What counts it, for whoever uses its socket on.
+    pub fn take_count(&mut self) -> Option<OpenConnection> {
+        self.counted.take()
     }
 
     /// Whether it has served a request before.

@@ -4,6 +4,7 @@
 //! whose lock nobody else wants but a sweep once a second; the connection used last is taken first, so that surplus
 //! ones grow old and are closed. A connection never leaves the worker whose reactor drives it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ pub struct PoolSettings {
     pub max_age: Option<Duration>,
     /// Whether header names keep their case.
     pub preserve_header_case: bool,
+    /// Connections to one endpoint, of all workers together.
+    pub connections: Option<NonZeroU32>,
 }
 
 impl PoolSettings {
@@ -97,6 +100,17 @@ impl Pool {
         shard.lock().retain_mut(|connection| {
             settings.allow(connection, now) && connection.is_usable_at_rest()
         });
+    }
+
+    /// Closes one that idles, wherever it does, the one unused longest of its worker. Whether there was one.
+    pub fn close_one(&self) -> bool {
+        self.shards.iter().any(|shard| {
+            let mut shard = shard.lock();
+            let oldest = (!shard.is_empty()).then(|| shard.remove(0));
+            // Closed without the lock.
+            drop(shard);
+            oldest.is_some()
+        })
     }
 
     /// Idle connections of all workers; sets the gauge on the way.

@@ -10,6 +10,7 @@ pub(super) const ROOT: &[&str] = &[
     "access_log",
     "drain",
     "workers",
+    "memory",
     "trusted_proxies",
     "forwarded_headers",
     "header_case",
@@ -27,9 +28,43 @@ pub(super) const LISTENER: &[&str] = &[
 /// `listeners.*.timeouts`
 pub(super) const LISTENER_TIMEOUTS: &[&str] = &["request_header", "idle"];
 /// `listeners.*.limits`
-pub(super) const LISTENER_LIMITS: &[&str] = &["connections", "header_bytes", "headers"];
+pub(super) const LISTENER_LIMITS: &[&str] = &[
+    "connections",
+    "header_bytes",
+    "headers",
+    "in_flight",
+    "pending",
+    "pending_wait",
+];
 /// `routes[]`
-pub(super) const ROUTE: &[&str] = &["name", "listeners", "match", "forward", "timeout", "retry"];
+pub(super) const ROUTE: &[&str] = &[
+    "name",
+    "listeners",
+    "match",
+    "forward",
+    "timeout",
+    "retry",
+    "rate_limit",
+    "limits",
+];
+/// `routes[].rate_limit[]`
+pub(super) const RATE_LIMIT: &[&str] = &[
+    "requests",
+    "per",
+    "burst",
+    "key",
+    "when_exceeded",
+    "max_wait",
+    "max_waiting",
+    "headers",
+    "max_keys",
+    "mode",
+    "name",
+];
+/// `routes[].rate_limit[].key`
+pub(super) const RATE_KEY: &[&str] = &["header", "cookie", "query"];
+/// `routes[].limits`
+pub(super) const ROUTE_LIMITS: &[&str] = &["in_flight", "pending", "pending_wait"];
 /// `routes[].match[]`
 pub(super) const MATCH: &[&str] = &["host", "path", "methods"];
 /// `routes[].match[].path`
@@ -47,7 +82,22 @@ pub(super) const RETRY: &[&str] = &[
 /// `routes[].retry.backoff`
 pub(super) const BACKOFF: &[&str] = &["base", "max", "jitter"];
 /// `upstreams.*`
-pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool", "retry_budget"];
+pub(super) const UPSTREAM: &[&str] = &[
+    "endpoints",
+    "balance",
+    "timeouts",
+    "pool",
+    "retry_budget",
+    "limits",
+];
+/// `upstreams.*.limits`
+pub(super) const UPSTREAM_LIMITS: &[&str] = &[
+    "in_flight",
+    "pending",
+    "pending_wait",
+    "endpoint_in_flight",
+    "connections",
+];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
@@ -62,6 +112,8 @@ pub(super) const ADMIN: &[&str] = &["probes", "control"];
 pub(super) const ACCESS_LOG: &[&str] = &["file"];
 /// `drain`
 pub(super) const DRAIN: &[&str] = &["timeout", "delay"];
+/// `memory`
+pub(super) const MEMORY: &[&str] = &["limit", "replay_at", "shed_at"];
 
 /// Each place and its keys; `*` stands for a name, `[]` for an item of a list.
 pub(crate) const ALL: &[(&str, &[&str])] = &[
@@ -70,6 +122,9 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("listeners.*.timeouts", LISTENER_TIMEOUTS),
     ("listeners.*.limits", LISTENER_LIMITS),
     ("routes[]", ROUTE),
+    ("routes[].rate_limit[]", RATE_LIMIT),
+    ("routes[].rate_limit[].key", RATE_KEY),
+    ("routes[].limits", ROUTE_LIMITS),
     ("routes[].match[]", MATCH),
     ("routes[].match[].path", PATH),
     ("routes[].retry", RETRY),
@@ -79,7 +134,9 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),
     ("upstreams.*.pool", POOL),
     ("upstreams.*.retry_budget", RETRY_BUDGET),
+    ("upstreams.*.limits", UPSTREAM_LIMITS),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),
+    ("memory", MEMORY),
 ];

@@ -7,7 +7,7 @@ use super::super::model::{Direction, Listener, ListenerLimits, ListenerTimeouts,
 use super::super::source::Span;
 use super::address::{self, Port};
 use super::fields::{Fields, Item};
-use super::{keys, scalars};
+use super::{keys, limits, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Stands for an address that could not be read: port 0 collides with nothing.
@@ -61,7 +61,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         timeouts(item, &mut listener.timeouts, out);
     }
     if let Some(item) = fields.get("limits") {
-        limits(item, &mut listener.limits, out);
+        read_limits(item, &mut listener.limits, out);
     }
     listener
 }
@@ -81,7 +81,7 @@ fn timeouts(item: Item<'_>, timeouts: &mut ListenerTimeouts, out: &mut Diagnosti
     }
 }
 
-fn limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostics) {
+fn read_limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostics) {
     let Some(fields) = Fields::of(item, keys::LISTENER_LIMITS, out) else {
         return;
     };
@@ -103,4 +103,5 @@ fn limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostics) {
     {
         limits.headers = read;
     }
+    limits.in_flight = limits::in_flight(&fields, out);
 }

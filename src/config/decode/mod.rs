@@ -8,9 +8,11 @@
 mod address;
 mod fields;
 pub(super) mod keys;
+mod limits;
 mod listeners;
 mod matches;
 mod process;
+mod rate_limit;
 mod retry;
 mod routes;
 mod scalars;

@@ -13,7 +13,7 @@ use super::super::model::{
 use super::super::yaml::Value;
 use super::address::{self, Port};
 use super::fields::{Fields, Item, brief};
-use super::{keys, scalars};
+use super::{keys, limits, scalars};
 
 /// Reads all of them into `config`.
 pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnostics) {
@@ -33,6 +33,9 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
         .get("workers")
         .and_then(|item| scalars::integer(&item, 1..=512, out));
     config.workers = workers.and_then(NonZeroU32::new);
+    if let Some(item) = root.get("memory") {
+        config.memory = limits::memory(item, out);
+    }
     if let Some(nets) = root
         .get("trusted_proxies")
         .and_then(|item| networks(&item, out))

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostics, Section};
-use super::super::model::{Located, Retry, Route, RouteMatch};
+use super::super::model::{InFlightLimit, Located, Retry, Route, RouteMatch};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{keys, matches, retry, scalars};
+use super::{keys, limits, matches, rate_limit, retry, scalars};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,6 +34,8 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         forward: unread(),
         timeout: Some(TIMEOUT),
         retry: Retry::default(),
+        rate_limits: Vec::new(),
+        limits: InFlightLimit::default(),
     };
     let Some(fields) = Fields::of(item, keys::ROUTE, out) else {
         return route;
@@ -62,6 +64,12 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
     }
     if let Some(item) = fields.get("retry") {
         route.retry = retry::retry(item, out);
+    }
+    if let Some(item) = fields.get("rate_limit") {
+        route.rate_limits = rate_limit::rate_limits(item, out);
+    }
+    if let Some(item) = fields.get("limits") {
+        route.limits = limits::route_limits(item, out);
     }
     route
 }

@@ -6,13 +6,13 @@ use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    Balance, Endpoint, Located, Pool, RetryBudget, Upstream, UpstreamTimeouts,
+    Balance, Endpoint, Located, Pool, RetryBudget, Upstream, UpstreamLimits, UpstreamTimeouts,
 };
 use super::super::source::Span;
 use super::super::yaml::Value;
 use super::address::{self, Port};
 use super::fields::{Fields, Item};
-use super::{keys, retry, scalars};
+use super::{keys, limits, retry, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Reads one upstream.
@@ -24,6 +24,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         timeouts: UpstreamTimeouts::default(),
         pool: Pool::default(),
         retry_budget: Some(RetryBudget::default()),
+        limits: UpstreamLimits::default(),
     };
     let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
@@ -49,6 +50,9 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     }
     if let Some(item) = fields.get("retry_budget") {
         upstream.retry_budget = retry::budget(item, out);
+    }
+    if let Some(item) = fields.get("limits") {
+        upstream.limits = limits::upstream_limits(item, out);
     }
     upstream
 }

@@ -5,6 +5,8 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod limits;
+mod rate_limit;
 mod retry;
 mod routes;
 mod upstreams;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use limits::*;
+pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
 pub use upstreams::*;
@@ -64,6 +68,8 @@ pub struct Config {
     pub drain: Drain,
     /// `workers`: threads that serve requests, 1 to 512. `None`: from the cgroup's CPU quota.
     pub workers: Option<NonZeroU32>,
+    /// `memory`: what happens when it runs short.
+    pub memory: Memory,
     /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
     /// Default: loopback only (`127.0.0.0/8`, `::1/128`).
     pub trusted_proxies: Vec<IpNet>,
@@ -86,6 +92,7 @@ impl Default for Config {
             access_log: AccessLog::default(),
             drain: Drain::default(),
             workers: None,
+            memory: Memory::default(),
             trusted_proxies: loopback(),
             forwarded_headers: ForwardedHeaders::default(),
             header_case: HeaderCase::default(),
@@ -148,6 +155,8 @@ pub struct ListenerLimits {
     pub header_bytes: u32,
     /// `headers`: number of a request's header lines. 1 to 1,000; default 100.
     pub headers: u32,
+    /// `in_flight`, `pending`, `pending_wait`: requests of all its connections under way.
+    pub in_flight: InFlightLimit,
 }
 
 impl Default for ListenerLimits {
@@ -156,6 +165,7 @@ impl Default for ListenerLimits {
             connections: 10_000,
             header_bytes: 64 * 1024,
             headers: 100,
+            in_flight: InFlightLimit::default(),
         }
     }
 }

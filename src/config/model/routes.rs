@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Located, Retry};
+use super::{InFlightLimit, Located, RateLimit, Retry};
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `retry`: on by default.
     pub retry: Retry,
+    /// `rate_limit`: one rule or several, all of which must hold. Default: none.
+    pub rate_limits: Vec<RateLimit>,
+    /// `limits`: requests of this route under way.
+    pub limits: InFlightLimit,
 }
 
 /// One item of `match`; everything named must hold.

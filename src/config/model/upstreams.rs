@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Located, RetryBudget};
+use super::{Located, RetryBudget, UpstreamLimits};
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Upstream {
     pub pool: Pool,
     /// `retry_budget`: the share of retries; `None` (`off`): no limit. On by default.
     pub retry_budget: Option<RetryBudget>,
+    /// `limits`.
+    pub limits: UpstreamLimits,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.

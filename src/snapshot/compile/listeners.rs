@@ -3,23 +3,18 @@
 use std::sync::Arc;
 
 use super::routes::compile_routes;
-use super::{ByName, Environment};
+use super::{Environment, Parts};
 use crate::config::model::{self, Config};
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
-use crate::upstream::Upstream;
 
 pub(super) fn compile_listeners(
     config: &Config,
-    upstreams: &[Arc<Upstream>],
+    parts: &Parts<'_>,
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> (Vec<Arc<Listener>>, u32) {
     let mut next = previous.map_or(0, |previous| previous.next_listener);
-    let upstreams: ByName<'_> = upstreams
-        .iter()
-        .map(|upstream| (&*upstream.name, upstream))
-        .collect();
     let mut compiled = Vec::with_capacity(config.listeners.len());
     for section in &config.listeners {
         let kept = previous.and_then(|previous| {
@@ -39,7 +34,7 @@ pub(super) fn compile_listeners(
             section,
             id,
             config,
-            &upstreams,
+            parts,
             environment,
         )));
     }
@@ -50,7 +45,7 @@ fn compile_listener(
     section: &model::Listener,
     id: ListenerId,
     config: &Config,
-    upstreams: &ByName<'_>,
+    parts: &Parts<'_>,
     environment: &Environment,
 ) -> Listener {
     let name: Arc<str> = section.name.value.as_str().into();
@@ -70,7 +65,8 @@ fn compile_listener(
         direction,
         timeouts: section.timeouts,
         limits: section.limits,
-        routes: compile_routes(section, config, upstreams, &telemetry),
+        admission: parts.limits.listener(&name),
+        routes: compile_routes(section, config, parts, &telemetry),
         no_route: telemetry(&NO_ROUTE.into()),
         metrics: metrics.listener(direction.as_str(), &name),
         name,

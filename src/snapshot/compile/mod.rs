@@ -13,11 +13,18 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::forwarding::Forwarding;
+use super::limits::Limits;
 use crate::config::model::{Config, LogOutput};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
 use upstreams::compile_upstreams;
+
+/// What listeners and routes refer to.
+struct Parts<'a> {
+    upstreams: ByName<'a>,
+    limits: &'a Limits,
+}
 
 /// Upstreams by their names.
 type ByName<'a> = HashMap<&'a str, &'a Arc<Upstream>>;
@@ -40,13 +47,22 @@ pub fn compile(
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Snapshot {
-    let upstreams = compile_upstreams(&config, previous, environment);
-    let (listeners, next_listener) = compile_listeners(&config, &upstreams, previous, environment);
+    let before = previous.map(|previous| &previous.limits);
+    let limits = Limits::compile(&config, before, &environment.metrics);
+    let upstreams = compile_upstreams(&config, &limits, previous, environment);
+    let parts = Parts {
+        upstreams: (upstreams.iter())
+            .map(|upstream| (&*upstream.name, upstream))
+            .collect(),
+        limits: &limits,
+    };
+    let (listeners, next_listener) = compile_listeners(&config, &parts, previous, environment);
     Snapshot {
         version: previous.map_or(1, |previous| previous.version + 1),
         hash,
         listeners,
         upstreams,
+        limits,
         forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
         // The reader has refused what is not a header's name.
         deadline_header: config

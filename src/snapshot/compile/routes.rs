@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::ByName;
+use super::Parts;
 use crate::config::model::{self, Config, HostMatch, PathMatch, RetryOn, RouteMatch};
 use crate::policy::backoff::{Backoff, Jitter};
 use crate::policy::retry::{Conditions, RetryPolicy};
@@ -15,24 +15,31 @@ use crate::telemetry::route::RouteTelemetry;
 pub(super) fn compile_routes(
     listener: &model::Listener,
     config: &Config,
-    upstreams: &ByName<'_>,
+    parts: &Parts<'_>,
     telemetry: &impl Fn(&Arc<str>) -> Arc<RouteTelemetry>,
 ) -> Table<Arc<Route>> {
-    let target = |name: &str, forward: &model::Located<String>, timeout, retry: &model::Retry| {
-        let upstream = Arc::clone(upstreams.get(forward.value.as_str())?);
+    let target = |name: &str, forward: &model::Located<String>, section: Option<&model::Route>| {
+        let upstream = Arc::clone(parts.upstreams.get(forward.value.as_str())?);
+        let timeout = match section {
+            Some(section) => section.timeout,
+            None => Some(model::DEFAULT_REQUEST_TIMEOUT),
+        };
+        let limits = section.map(|section| parts.limits.route(&section.name.value));
+        let retry = section.map_or_else(model::Retry::default, |section| section.retry.clone());
         let name: Arc<str> = name.into();
         Some(Arc::new(Route {
             telemetry: telemetry(&name),
             name,
             upstream,
             timeout,
-            retry: retry_policy(retry),
+            retry: retry_policy(&retry),
             per_try_timeout: retry.per_try_timeout.map(|limit| limit.value),
             replay_bytes: if retry.attempts > 1 {
                 usize::try_from(retry.replay_bytes).unwrap_or(usize::MAX)
             } else {
                 0
             },
+            limits: limits.unwrap_or_default(),
         }))
     };
     let mut routes = Table::default();
@@ -41,12 +48,7 @@ pub(super) fn compile_routes(
         .iter()
         .filter(|route| takes_part(route, &listener.name.value))
     {
-        let Some(target) = target(
-            &route.name.value,
-            &route.forward,
-            route.timeout,
-            &route.retry,
-        ) else {
+        let Some(target) = target(&route.name.value, &route.forward, Some(route)) else {
             continue;
         };
         for matcher in matchers(&route.matches) {
@@ -54,16 +56,8 @@ pub(super) fn compile_routes(
         }
     }
     // Inserted last, so that a route that asks for nothing either comes before it.
-    let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
     let forward = listener.forward.as_ref();
-    if let Some(target) = forward.and_then(|forward| {
-        target(
-            &listener.name.value,
-            forward,
-            timeout,
-            &model::Retry::default(),
-        )
-    }) {
+    if let Some(target) = forward.and_then(|forward| target(&listener.name.value, forward, None)) {
         routes.insert(everything(), target);
     }
     routes

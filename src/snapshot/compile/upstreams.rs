@@ -11,13 +11,15 @@ use crate::config::model::{self, Balance, Config, HeaderCase};
 use crate::policy::budget::{BudgetLimits, RetryBudget};
 use crate::policy::retry::NotRetried;
 use crate::snapshot::Snapshot;
-use crate::upstream::Upstream;
+use crate::snapshot::limits::Limits;
 use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::PoolSettings;
+use crate::upstream::{Upstream, UpstreamLimits};
 
 pub(super) fn compile_upstreams(
     config: &Config,
+    limits: &Limits,
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Vec<Arc<Upstream>> {
@@ -31,7 +33,7 @@ pub(super) fn compile_upstreams(
     let compile = |section: &model::Upstream| match old.get(section.name.value.as_str()) {
         Some((before, upstream)) if same_headers && *before == section => Arc::clone(upstream),
         before => Arc::new(compile_upstream(
-            section,
+            (section, limits),
             config.header_case,
             before.copied(),
             environment,
@@ -41,7 +43,7 @@ pub(super) fn compile_upstreams(
 }
 
 fn compile_upstream(
-    section: &model::Upstream,
+    (section, limits): (&model::Upstream, &Limits),
     header_case: HeaderCase,
     before: Option<(&model::Upstream, &Arc<Upstream>)>,
     environment: &Environment,
@@ -85,6 +87,7 @@ fn compile_upstream(
                 Balancer::LeastConnections(LeastConnections::new(&weights))
             }
         },
+        limits: upstream_limits(section, limits),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         pool: PoolSettings {
@@ -92,12 +95,38 @@ fn compile_upstream(
             idle_timeout: section.pool.idle_timeout,
             max_age: section.pool.max_age,
             preserve_header_case,
+            connections: section.limits.connections,
         },
         retry_budget: budget(section, before),
         metrics: environment.metrics.upstream(
             &section.name.value,
             &NotRetried::ALL.map(NotRetried::as_str),
         ),
+    }
+}
+
+/// A request takes a connection for itself, so the limit of connections is one of requests, too.
+fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits {
+    let (requests, connections) = (
+        section.limits.endpoint_in_flight,
+        section.limits.connections,
+    );
+    let by_connections = match (requests, connections) {
+        (Some(requests), Some(connections)) => connections < requests,
+        (requests, _) => requests.is_none(),
+    };
+    UpstreamLimits {
+        admission: limits.upstream(&section.name.value),
+        per_endpoint: if by_connections {
+            connections
+        } else {
+            requests
+        },
+        per_endpoint_key: if by_connections {
+            "connections"
+        } else {
+            "endpoint_in_flight"
+        },
     }
 }
 

@@ -109,7 +109,10 @@ impl Proxy {
     pub fn access_log(&self) -> Vec<serde_json::Value> {
         let text =
             std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
-        text.lines()
+        // The last line may be half written.
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete
+            .lines()
             .map(|line| {
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
             })

@@ -1,0 +1,1 @@
+//! What the proxy gives up when its memory runs short.
