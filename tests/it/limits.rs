@@ -172,6 +172,8 @@ fn a_full_endpoint_is_passed_over() {
         clients.push(sent(&proxy, "/"));
         slow.origin.count() == 1
     });
+    let active = r#"http_requests_active{direction="inbound",route="inbound"}"#;
+    eventually("the others have ended", || proxy.metric(active) == 1.0);
     let before = quick.count();
     let mut client = proxy.client();
     for _ in 0..10 {
@@ -186,8 +188,12 @@ fn a_connection_that_idles_at_another_worker_makes_room() {
     let origin = Origin::fixed("ok");
     let text = yaml(&[&origin], ["", "", "connections: 1"]);
     let proxy = Proxy::start(&format!("{text}workers: 2\n"));
-    let (mut one, mut other) = (proxy.client(), proxy.client());
-    assert_eq!(proxy.app().connections(), [1, 1]);
+    let mut one = proxy.client();
+    eventually("it has a worker", || proxy.app().connections().contains(&1));
+    let mut other = proxy.client();
+    eventually("and the other one, too", || {
+        proxy.app().connections() == [1, 1]
+    });
     for _ in 0..5 {
         assert_eq!(one.get("/").status(), 200);
         eventually("the first has ended", || other.get("/").status() == 200);
