@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::eventually;
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::Proxy;
+use crate::support::{eventually, free_address};
 
 /// An origin whose answers wait until the gate is opened; it knows how many were in it at most.
 struct Gated {
@@ -440,6 +440,28 @@ fn probes_and_control_answer_when_nothing_else_does() {
         assert_eq!(proxy.control(path).status(), 200, "{path}");
     }
     assert_eq!(proxy.control("/upstreams").status(), 200);
+}
+
+#[test]
+fn when_nobody_listens_the_answer_comes_at_once_with_the_cause() {
+    let (one, other) = (free_address(), free_address());
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\nupstreams:\n  app: {{ endpoints: [{one}, {other}] }}\n"
+    ));
+    let mut client = proxy.client();
+    let fastest = (0..5).map(|_| {
+        let begun = Instant::now();
+        let answer = client.get("/");
+        assert!((502..=503).contains(&answer.status()));
+        let error = answer.json()["details"]["last_error"].to_string();
+        assert!(
+            error.to_lowercase().contains("connection refused"),
+            "{error}"
+        );
+        begun.elapsed()
+    });
+    let fastest = fastest.min().unwrap();
+    assert!(fastest < Duration::from_millis(5), "{fastest:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 mod addresses;
+mod limits;
 mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +15,7 @@ use crate::config::model::{Config, Listener, Located, Route};
 use crate::config::source::Span;
 use crate::config::suggest;
 use addresses::addresses;
+use limits::limits;
 use rules::rules;
 
 /// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
@@ -25,6 +27,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     route_names(config, diagnostics);
     addresses(config, diagnostics);
     rules(config, diagnostics);
+    limits(config, diagnostics);
     reachable(config, diagnostics);
     diagnostics.sort();
 }

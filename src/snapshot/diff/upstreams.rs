@@ -1,6 +1,6 @@
 //! `upstreams` as lines.
 
-use super::{Lines, time, word};
+use super::{Lines, limits, time, word};
 use crate::config::model::Upstream;
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
@@ -22,4 +22,5 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         "pool.max_age",
         upstream.pool.max_age.map_or("off".into(), time),
     );
+    limits::write_upstream_limits(&upstream.limits, &mut line);
 }
