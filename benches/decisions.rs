@@ -13,7 +13,10 @@ use std::time::{Duration, SystemTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use outrigger::policy::budget::{BudgetLimits, RetryBudget};
+use outrigger::policy::concurrency::Gate;
 use outrigger::policy::deadline::{Deadline, format_grpc_timeout, parse_grpc_timeout};
+use outrigger::policy::rate_limit::{Limiter, Rate};
+use outrigger::route::rate_key::{Part, RateKey};
 use outrigger::route::table::{Host, Matcher, Path, Table};
 use outrigger::telemetry::access_log::write_line;
 use outrigger::telemetry::metrics::Metrics;
@@ -169,5 +172,41 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
     }
 }
 
-criterion_group!(benches, route, pick, retry, record);
+fn limiter(criterion: &mut Criterion) {
+    let rate = Rate {
+        requests: NonZeroU32::new(1_000_000).unwrap(),
+        per: Duration::from_millis(1),
+        burst: NonZeroU32::new(1_000_000).unwrap(),
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let direct = Limiter::single(rate, Duration::ZERO, now);
+    criterion.bench_function("limiter/direct", |bencher| {
+        bencher.iter(|| direct.check(0, black_box(now)));
+    });
+    let mut random = fastrand::Rng::with_seed(1);
+    let keys: Vec<u64> = (0..10_000).map(|_| random.u64(..)).collect();
+    let keyed = Limiter::keyed(rate, Duration::ZERO, 65_536, now);
+    let mut turn = keys.iter().cycle();
+    criterion.bench_function("limiter/keyed", |bencher| {
+        bencher.iter(|| keyed.check(*turn.next().unwrap(), black_box(now)));
+    });
+    let full = Limiter::keyed(rate, Duration::ZERO, 65_536, now);
+    criterion.bench_function("limiter/keyed/evicting", |bencher| {
+        bencher.iter(|| full.check(random.u64(..), black_box(now)));
+    });
+    let key = RateKey {
+        parts: [Part::ClientIp].into(),
+    };
+    let (head, ()) = http::Request::new(()).into_parts();
+    criterion.bench_function("limiter/key/client_ip", |bencher| {
+        bencher.iter(|| key.hash(black_box(&head), || [10, 1, 2, 3].into()));
+    });
+}
+
+fn permit(criterion: &mut Criterion) {
+    let gate = Arc::new(Gate::new(1000, 100));
+    criterion.bench_function("permit", |bencher| bencher.iter(|| gate.enter().is_ok()));
+}
+
+criterion_group!(benches, route, pick, retry, record, limiter, permit);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ pub mod cpus;
 pub mod demo;
 pub mod listeners;
 pub mod logging;
+mod memory;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::cpus::{self, Workers};
 use super::listeners::Listeners;
 use super::reload::{self, Cause, Loaded, Refusal, Trigger};
-use super::{App, Shared};
+use super::{App, Shared, memory};
 use crate::admin::status::{ReloadRequest, Status};
 use crate::config::diagnostics::counted;
 use crate::config::{content_hash, render, watch};
@@ -102,6 +102,9 @@ impl App {
                     reply: None,
                 });
             }));
+        let metrics = Arc::clone(&self.shared.environment.metrics);
+        let store = Arc::clone(&self.shared.store);
+        self.control.spawn(memory::watch(store, metrics));
         let triggers = self.triggers.clone();
         let requests = self.shared.status.take_requests();
         self.control.spawn(pass_on(requests, triggers));

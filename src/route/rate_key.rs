@@ -2,8 +2,9 @@
 //!
 //! Path: `proxy::admit` asks for each rule. The number is a hash (SipHash, seeded anew by each process), so that a client
 //! can neither make keys larger nor aim at another's. A value that a client may write in several ways counts as one:
-//! percent-encoding in queries and cookies is undone. Nothing is allocated.
+//! percent-encoding in queries and cookies is undone, which is all that ever needs memory here.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -78,39 +79,23 @@ fn network(address: IpAddr) -> (u8, u64) {
 }
 
 /// A value, so that no other value, and no value and its neighbour, look the same.
-fn add(hasher: &mut impl Hasher, value: Option<impl Iterator<Item = u8>>) {
-    let Some(value) = value else {
-        hasher.write_u8(0);
-        return;
-    };
-    hasher.write_u8(1);
-    let mut length: u32 = 0;
-    // In pieces: one call a byte costs more than the hash itself.
-    let mut piece = [0u8; 16];
-    let mut filled = 0;
-    for byte in value {
-        if let Some(place) = piece.get_mut(filled) {
-            *place = byte;
-            filled += 1;
+fn add(hasher: &mut impl Hasher, value: Option<Cow<'_, [u8]>>) {
+    match value {
+        None => hasher.write_u8(0),
+        Some(value) => {
+            hasher.write_u8(1);
+            value.hash(hasher);
         }
-        if filled == piece.len() {
-            hasher.write(&piece);
-            filled = 0;
-        }
-        length = length.saturating_add(1);
     }
-    hasher.write(piece.get(..filled).unwrap_or_default());
-    hasher.write_u32(length);
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<impl Iterator<Item = u8> + 'h> {
-    headers
-        .get(name)
-        .map(|value| value.as_bytes().trim_ascii().iter().copied())
+fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
+    let value = headers.get(name)?;
+    Some(value.as_bytes().trim_ascii().into())
 }
 
 /// The value of a cookie (RFC 6265 §5.4), without quotes around it.
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<impl Iterator<Item = u8> + 'h> {
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, [u8]>> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|field| {
         let pairs = field.as_bytes().split(|byte| *byte == b';');
         pairs.map(<[u8]>::trim_ascii)
@@ -122,10 +107,16 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<impl Iterator<Item =
     Some(decoded(bare.unwrap_or(value)))
 }
 
-/// The value of a query's parameter.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<impl Iterator<Item = u8> + 'q> {
+/// The value of a query's parameter; `+` is a blank there.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, [u8]>> {
     let pairs = query.as_bytes().split(|byte| *byte == b'&');
-    find(pairs, name).map(|value| decoded(value).map(|byte| if byte == b'+' { b' ' } else { byte }))
+    let value = find(pairs, name)?;
+    if !value.contains(&b'+') {
+        return Some(decoded(value));
+    }
+    let blank = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+    let blanked: Vec<u8> = value.iter().map(blank).collect();
+    Some(decoded(&blanked).into_owned().into())
 }
 
 /// The value of the first `name=value`; the name may be encoded.
@@ -136,28 +127,34 @@ fn find<'v>(mut pairs: impl Iterator<Item = &'v [u8]>, name: &str) -> Option<&'v
             Some(at) => (pair.get(..at)?, pair.get(at + 1..)?),
             None => (pair, &b""[..]),
         };
-        decoded(key).eq(name.bytes()).then_some(value)
+        (*decoded(key) == *name.as_bytes()).then_some(value)
     })
 }
 
 /// Undoes percent-encoding; what is not one stays as it is.
-fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return text.into();
+    }
+    let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
-    std::iter::from_fn(move || {
-        let (first, after) = rest.split_first()?;
+    while let Some((first, after)) = rest.split_first() {
         let digit = |index: usize| {
             let digit = char::from(*after.get(index)?).to_digit(16)?;
             u8::try_from(digit).ok()
         };
-        if *first == b'%'
-            && let (Some(high), Some(low)) = (digit(0), digit(1))
-        {
-            rest = after.get(2..).unwrap_or_default();
-            return Some(high << 4 | low);
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push(high << 4 | low);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                plain.push(*first);
+                rest = after;
+            }
         }
-        rest = after;
-        Some(*first)
-    })
+    }
+    plain.into()
 }
 
 #[cfg(test)]
@@ -260,9 +257,7 @@ mod tests {
 
     #[test]
     fn broken_encodings_are_taken_as_they_stand() {
-        let text = |bytes: &[u8]| {
-            String::from_utf8_lossy(&decoded(bytes).collect::<Vec<_>>()).into_owned()
-        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&decoded(bytes)).into_owned();
         assert_eq!(text(b"%"), "%");
         assert_eq!(text(b"%4"), "%4");
         assert_eq!(text(b"%zz%41%"), "%zzA%");

@@ -52,6 +52,10 @@ fn defaults_in_the_reference_are_the_real_ones() {
         (plain_up.balance, plain_up.timeouts, plain_up.pool)
     );
     assert_eq!(
+        (shown_up.limits, shown.memory),
+        (plain_up.limits, plain.memory)
+    );
+    assert_eq!(
         (&shown.admin, &shown.access_log, shown.drain),
         (&plain.admin, &plain.access_log, plain.drain)
     );
@@ -60,4 +64,28 @@ fn defaults_in_the_reference_are_the_real_ones() {
         (shown.forwarded_headers, shown.header_case),
         (plain.forwarded_headers, plain.header_case)
     );
+}
+
+#[test]
+fn defaults_of_limits_in_the_reference_are_the_real_ones() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
+    let (shown, _) = checked(&std::fs::read_to_string(path).unwrap());
+    let (plain, _) = checked(
+        "routes: [{ name: a, forward: app, rate_limit: { requests: 100 } }]\n\
+         upstreams: { app: { endpoints: [127.0.0.1:3000] } }\n",
+    );
+    let (shown, plain) = (&shown.routes[0], &plain.routes[0]);
+    let (first, waiting, plain_rule) = (
+        &shown.rate_limits[0],
+        &shown.rate_limits[1],
+        &plain.rate_limits[0],
+    );
+    let mut named = plain_rule.clone();
+    named.name = first.name.clone();
+    assert_eq!(first, &named);
+    assert_eq!(
+        (&waiting.max_wait, waiting.max_waiting),
+        (&plain_rule.max_wait, plain_rule.max_waiting)
+    );
+    assert_eq!(shown.limits.pending_wait, plain.limits.pending_wait);
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::eventually;
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::Proxy;
+use crate::support::{eventually, free_address};
 
 /// An origin whose answers wait until the gate is opened; it knows how many were in it at most.
 struct Gated {
@@ -172,6 +172,8 @@ fn a_full_endpoint_is_passed_over() {
         clients.push(sent(&proxy, "/"));
         slow.origin.count() == 1
     });
+    let active = r#"http_requests_active{direction="inbound",route="inbound"}"#;
+    eventually("the others have ended", || proxy.metric(active) == 1.0);
     let before = quick.count();
     let mut client = proxy.client();
     for _ in 0..10 {
@@ -186,8 +188,12 @@ fn a_connection_that_idles_at_another_worker_makes_room() {
     let origin = Origin::fixed("ok");
     let text = yaml(&[&origin], ["", "", "connections: 1"]);
     let proxy = Proxy::start(&format!("{text}workers: 2\n"));
-    let (mut one, mut other) = (proxy.client(), proxy.client());
-    assert_eq!(proxy.app().connections(), [1, 1]);
+    let mut one = proxy.client();
+    eventually("it has a worker", || proxy.app().connections().contains(&1));
+    let mut other = proxy.client();
+    eventually("and the other one, too", || {
+        proxy.app().connections() == [1, 1]
+    });
     for _ in 0..5 {
         assert_eq!(one.get("/").status(), 200);
         eventually("the first has ended", || other.get("/").status() == 200);
@@ -434,6 +440,28 @@ fn probes_and_control_answer_when_nothing_else_does() {
         assert_eq!(proxy.control(path).status(), 200, "{path}");
     }
     assert_eq!(proxy.control("/upstreams").status(), 200);
+}
+
+#[test]
+fn when_nobody_listens_the_answer_comes_at_once_with_the_cause() {
+    let (one, other) = (free_address(), free_address());
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\nupstreams:\n  app: {{ endpoints: [{one}, {other}] }}\n"
+    ));
+    let mut client = proxy.client();
+    let fastest = (0..5).map(|_| {
+        let begun = Instant::now();
+        let answer = client.get("/");
+        assert!((502..=503).contains(&answer.status()));
+        let error = answer.json()["details"]["last_error"].to_string();
+        assert!(
+            error.to_lowercase().contains("connection refused"),
+            "{error}"
+        );
+        begun.elapsed()
+    });
+    let fastest = fastest.min().unwrap();
+    assert!(fastest < Duration::from_millis(5), "{fastest:?}");
 }
 
 #[test]

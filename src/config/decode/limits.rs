@@ -12,7 +12,7 @@ use crate::units::{self, Pretty};
 const MOST: u32 = 1_000_000;
 /// Less than this the proxy itself needs to start.
 const LEAST_MEMORY: u64 = 1024 * 1024;
-const MOST_MEMORY: u64 = 1 << 50;
+const MOST_MEMORY: u64 = 1 << 44;
 
 /// `limits` of a route: those of requests under way and nothing else.
 pub(super) fn route_limits(item: Item<'_>, out: &mut Diagnostics) -> InFlightLimit {
@@ -143,13 +143,18 @@ fn memory_limit(item: &Item<'_>, out: &mut Diagnostics) -> Option<MemoryLimit> {
 fn percent(item: &Item<'_>, out: &mut Diagnostics) -> Option<u8> {
     let hint = "write a share from 1% to 100%: `80%`";
     let found = scalars::scalar(item, "a share", hint, out)?;
-    let number = found.value().strip_suffix('%').map(str::trim);
-    let share = number
-        .and_then(|number| number.parse::<u8>().ok())
-        .filter(|share| (1..=100).contains(share));
+    let read = |number: &str| {
+        let share = number.trim().parse::<u8>().ok();
+        share.filter(|share| (1..=100).contains(share))
+    };
+    let share = found.value().strip_suffix('%').and_then(read);
     if share.is_none() {
         let message = format!("{} must be a share, not {}", item.title(), found.words());
-        out.push(Diagnostic::error(message).at(item.at()).label(hint));
+        let label = match read(found.value()) {
+            Some(share) if found.shown.is_none() => format!("write `{share}%`"),
+            _ => hint.to_owned(),
+        };
+        out.push(Diagnostic::error(message).at(item.at()).label(label));
     }
     share
 }

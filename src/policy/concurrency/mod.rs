@@ -67,7 +67,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..5).map(|_| later(&gate)).collect();
         while !waiting.is_empty() {
             drop(permit);
-            let served: Vec<_> = waiting.iter_mut().map(|queued| poll(queued)).collect();
+            let served: Vec<_> = waiting.iter_mut().map(poll).collect();
             assert!(served[1..].iter().all(Option::is_none));
             permit = served.into_iter().next().flatten().expect("the first");
             drop(waiting.remove(0));

@@ -25,7 +25,12 @@ mod sync {
 }
 
 #[path = "gate.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the same file once more")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::duplicate_mod,
+    reason = "the same file once more"
+)]
 mod gate;
 
 use gate::{Entry, Gate};

@@ -4,11 +4,10 @@
 //! wait, or refused until when. A token bucket as the generic cell rate algorithm (ITU-T I.371) keeps it: one number a
 //! key, the time at which its bucket is full again.
 //!
-//! The arithmetic is governor's. Its clock stands still at zero, and the [`table::Table`] hands it for each key the
-//! backlog: how far beyond `now` the bucket is full again. So `now` stays an argument, is read once a request, and tests
-//! bring their own.
+//! The arithmetic is governor's. Its clock stands still at zero, and the table hands it each key's backlog: how far beyond
+//! `now` the bucket is full again. So `now` stays an argument, is read once a request, and tests bring their own.
 
-pub mod table;
+mod table;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

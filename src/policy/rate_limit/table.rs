@@ -1,6 +1,6 @@
 //! What is known of each key: a number that says when its bucket is full again.
 //!
-//! Path: governor asks through [`Store`]. Keys are hashes with a seed that no client knows, so each costs the same and
+//! Path: governor asks through `Store`. Keys are hashes with a seed that no client knows, so each costs the same and
 //! none can be aimed at. Their number is bounded: a new one beyond the bound takes the place of that one among a few drawn
 //! at random whose bucket is full again first. Whoever is being limited has the emptiest bucket and is forgotten last;
 //! a flood of keys that are used once pushes out itself. Shards keep workers out of each other's way.

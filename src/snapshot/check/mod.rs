@@ -5,6 +5,7 @@
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 mod addresses;
+mod limits;
 mod retries;
 mod rules;
 
@@ -15,6 +16,7 @@ use crate::config::model::{Config, Listener, Located, Route};
 use crate::config::source::Span;
 use crate::config::suggest;
 use addresses::addresses;
+use limits::limits;
 use retries::retries;
 use rules::rules;
 
@@ -27,6 +29,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     route_names(config, diagnostics);
     addresses(config, diagnostics);
     rules(config, diagnostics);
+    limits(config, diagnostics);
     reachable(config, diagnostics);
     retries(config, diagnostics);
     diagnostics.sort();

@@ -90,13 +90,7 @@ fn compile_upstream(
         limits: upstream_limits(section, limits),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
-        pool: PoolSettings {
-            max_idle: usize::try_from(section.pool.max_idle).unwrap_or(usize::MAX),
-            idle_timeout: section.pool.idle_timeout,
-            max_age: section.pool.max_age,
-            preserve_header_case,
-            connections: section.limits.connections,
-        },
+        pool: pool_settings(section, preserve_header_case),
         retry_budget: budget(section, before),
         metrics: environment.metrics.upstream(
             &section.name.value,
@@ -127,6 +121,16 @@ fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits
         } else {
             "endpoint_in_flight"
         },
+    }
+}
+
+fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolSettings {
+    PoolSettings {
+        max_idle: usize::try_from(section.pool.max_idle).unwrap_or(usize::MAX),
+        idle_timeout: section.pool.idle_timeout,
+        max_age: section.pool.max_age,
+        preserve_header_case,
+        connections: section.limits.connections,
     }
 }
 

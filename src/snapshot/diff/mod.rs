@@ -3,6 +3,7 @@
 //! Path: `app::reload` logs it. Both are written out as lines `path → value` and compared, so a key cannot be forgotten
 //! in the comparison without being forgotten in the writing.
 
+mod limits;
 mod routes;
 mod upstreams;
 
@@ -79,6 +80,7 @@ fn lines(config: &Config) -> Lines {
             format!("{workers} (after a restart)")
         }),
     );
+    limits::write_memory(&config.memory, &mut line);
     line("trusted_proxies", list(&config.trusted_proxies));
     line("forwarded_headers", word(&config.forwarded_headers));
     line("header_case", word(&config.header_case));
@@ -111,6 +113,7 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
         listener.limits.header_bytes.to_string(),
     );
     line("limits.headers", listener.limits.headers.to_string());
+    limits::write_in_flight(&listener.limits.in_flight, &mut line);
 }
 
 /// `5s`, `1m`, `250ms`.

@@ -1,6 +1,6 @@
 //! `routes` as lines.
 
-use super::{Lines, list, time, word};
+use super::{Lines, limits, list, time, word};
 use crate::config::model::{GRPC_STATUS, HostMatch, PathMatch, Retry, RetryOn, Route, RouteMatch};
 
 pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
@@ -15,6 +15,8 @@ pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
         "listeners",
         list(route.listeners.iter().map(|name| &name.value)),
     );
+    limits::write_rate_limits(&route.rate_limits, &mut line);
+    limits::write_in_flight(&route.limits, &mut line);
     for (number, item) in route.matches.iter().enumerate() {
         line(&format!("match[{number}]"), rule(&item.value));
     }

@@ -1,6 +1,6 @@
 //! `upstreams` as lines.
 
-use super::{Lines, time, word};
+use super::{Lines, limits, time, word};
 use crate::config::model::Upstream;
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
@@ -30,4 +30,5 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         )
     });
     line("retry_budget", budget.unwrap_or("off".into()));
+    limits::write_upstream_limits(&upstream.limits, &mut line);
 }
