@@ -249,7 +249,7 @@ impl Attempts<'_> {
                 .note(|record| record.not_retried = Some(why.as_str()));
         }
         if let Some(upload) = self.exchange.upload() {
-            upload.forget();
+            upload.forget(Replayable::Lost);
         }
         outcome.map_err(|failed| failed.error)
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::admit::Held;
 use super::error::ProxyError;
 use super::{ConnInfo, Engine};
+use crate::policy::retry::Replayable;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
@@ -119,8 +120,12 @@ impl Exchange {
 
     /// Notes the request's body, of which up to `keep` bytes are kept for another attempt.
     pub fn open_upload(&self, body: Incoming, keep: usize) {
-        self.upload
+        let upload = self
+            .upload
             .get_or_init(|| Upload::new(body, keep, &self.engine.replay_room));
+        if !self.snapshot.limits.memory.may_buffer() {
+            upload.forget(Replayable::NoMemory);
+        }
     }
 
     /// Where the request's body stands, if it has one.

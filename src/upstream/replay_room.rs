@@ -4,7 +4,7 @@
 //! kept, which costs a retry and not the request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -18,7 +18,6 @@ pub const CAPACITY: usize = 32 * 1024 * 1024;
 pub struct ReplayRoom {
     used: AtomicUsize,
     capacity: usize,
-    closed: AtomicBool,
 }
 
 impl ReplayRoom {
@@ -27,7 +26,6 @@ impl ReplayRoom {
         Self {
             used: AtomicUsize::new(0),
             capacity,
-            closed: AtomicBool::new(false),
         }
     }
 
@@ -36,15 +34,7 @@ impl ReplayRoom {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Says whether there is memory to spare; while there is not, nothing is added.
-    pub fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Relaxed);
-    }
-
     fn take(&self, bytes: usize) -> bool {
-        if self.closed.load(Ordering::Relaxed) {
-            return false;
-        }
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.capacity;
         if !fits {
@@ -141,9 +131,7 @@ mod tests {
         let mut third = Kept::new(90, &room);
         third.push(&[1; 20]);
         assert_eq!(third.replayable(), Replayable::Yes);
-        room.set_closed(true);
-        third.push(&[1]);
-        assert_eq!(third.replayable(), Replayable::NoMemory);
+        drop(third);
         assert_eq!(room.used(), 0);
     }
 }

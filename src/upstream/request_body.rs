@@ -91,9 +91,9 @@ impl Upload {
         }
     }
 
-    /// Gives what is kept back: there will be no other attempt.
-    pub fn forget(&self) {
-        self.source.lock().kept.give_up(Replayable::Lost);
+    /// Gives what is kept back, and keeps nothing more: another attempt is impossible, or was not needed.
+    pub fn forget(&self, why: Replayable) {
+        self.source.lock().kept.give_up(why);
     }
 
     fn set(&self, state: UploadState) {
