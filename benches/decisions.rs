@@ -78,12 +78,12 @@ fn pick(criterion: &mut Criterion) {
     };
     let round_robin = RoundRobin::new(&weights(8));
     criterion.bench_function("pick/round_robin/8", |bencher| {
-        bencher.iter(|| round_robin.next())
+        bencher.iter(|| round_robin.next(|_| true))
     });
     for count in [8, 100] {
         let least = LeastConnections::new(&weights(count));
         criterion.bench_function(&format!("pick/least_connections/{count}"), |bencher| {
-            bencher.iter(|| least.next(|index| black_box(index * 7 % 5)));
+            bencher.iter(|| least.next(|index| Some(black_box(index * 7 % 5))));
         });
     }
 }

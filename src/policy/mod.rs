@@ -3,4 +3,6 @@
 //! Path: `proxy` asks, acts and records.
 
 pub mod failure;
+pub mod health;
+pub mod outlier;
 pub mod replay;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use super::body::Lease;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::unavailable::nobody;
+use crate::policy::failure::{Failure, Verdict};
 use crate::policy::replay::{self, Replay, RequestContent};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
@@ -48,7 +50,7 @@ pub async fn attempt(
 ) -> Result<Answer, ProxyError> {
     let endpoint = &upstream
         .pick(&[], exchange.started.into_std())
-        .ok_or(ProxyError::NoEndpoint)?;
+        .ok_or_else(|| nobody(upstream, exchange.started.into_std()))?;
     let in_flight = endpoint.enter();
     let worker = exchange.engine.worker;
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
@@ -56,7 +58,10 @@ pub async fn attempt(
         let mut trace = AttemptTrace::start(exchange, endpoint);
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace.connect(upstream, deadline).await?,
+            None => trace
+                .connect(upstream, deadline)
+                .await
+                .inspect_err(|error| report(upstream, endpoint, speaks(error)))?,
         };
         let copy = copy_for_replay(&connection, &request);
         let wait = Wait {
@@ -68,6 +73,7 @@ pub async fn attempt(
             Ok(response) => {
                 connection.learn_keep_alive(response.headers());
                 trace.end(AttemptResult::Response, Outcome::Status(response.status()));
+                report(upstream, endpoint, answered(response.status()));
                 let lease = Lease {
                     connection,
                     upstream: Arc::clone(upstream),
@@ -89,12 +95,35 @@ pub async fn attempt(
                     }
                     _ => {
                         trace.fail(&error);
+                        report(upstream, endpoint, speaks(&error));
                         return Err(error);
                     }
                 }
             }
         }
     }
+}
+
+fn report(upstream: &Upstream, endpoint: &Arc<Endpoint>, verdict: Verdict) {
+    upstream.report(endpoint, verdict, Duration::ZERO, Instant::now().into_std());
+}
+
+fn answered(status: StatusCode) -> Verdict {
+    match status.is_server_error() {
+        true => Verdict::Failure(Failure::Status(status)),
+        false => Verdict::Success,
+    }
+}
+
+/// How an attempt's failure speaks for its endpoint.
+fn speaks(error: &ProxyError) -> Verdict {
+    Verdict::Failure(match error {
+        ProxyError::Connect(_) => Failure::Connect,
+        ProxyError::UpstreamReset(_) => Failure::Reset,
+        ProxyError::UpstreamProtocol(_) => Failure::Protocol,
+        ProxyError::UpstreamIdle | ProxyError::RequestTimeout => Failure::Timeout,
+        _ => return Verdict::Ignored,
+    })
 }
 
 /// How long a connection must have been idle before it is asked whether its peer is still there. What is closed sooner

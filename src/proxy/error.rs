@@ -24,7 +24,7 @@ pub enum ProxyError {
     NoRoute,
     /// The upstream has nobody to ask.
     #[error("the upstream has no endpoint")]
-    NoEndpoint,
+    NoEndpoint(Box<Refusal>),
     /// No connection was to be had.
     #[error("the connection to the endpoint failed")]
     Connect(#[source] ConnectError),
@@ -201,7 +201,7 @@ impl ProxyError {
             Self::NoHealthyEndpoint(_) => upstream("no_healthy_endpoint", S::SERVICE_UNAVAILABLE, "policy"),
             Self::AttemptTimeout => upstream("attempt_timeout", S::GATEWAY_TIMEOUT, "wait"),
             Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
-            Self::NoEndpoint => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
+            Self::NoEndpoint(_) => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
             Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
             Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) => {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
@@ -222,6 +222,7 @@ impl ProxyError {
             Self::RateLimited(refusal)
             | Self::Overloaded(refusal)
             | Self::CircuitOpen(refusal)
+            | Self::NoEndpoint(refusal)
             | Self::NoHealthyEndpoint(refusal) => Some(refusal),
             _ => None,
         }

@@ -15,6 +15,7 @@ pub mod respond;
 pub mod seen;
 pub mod service;
 pub mod stack;
+pub mod unavailable;
 pub mod upgrade;
 
 use std::any::Any;

@@ -8,6 +8,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
+use super::health::HealthFamilies;
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -15,7 +16,8 @@ pub struct Metrics {
     registry: Registry,
     pub(super) requests: RequestFamilies,
     connections: ConnectionFamilies,
-    upstreams: UpstreamFamilies,
+    pub(super) upstreams: UpstreamFamilies,
+    pub(super) health: HealthFamilies,
     config: ConfigFamilies,
     access_log_dropped: IntCounter,
 }
@@ -140,6 +142,7 @@ impl Metrics {
             requests: RequestFamilies::new(&families)?,
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
+            health: HealthFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",

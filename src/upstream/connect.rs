@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::endpoint::Endpoint;
+use super::health::words;
 use super::pool::PoolSettings;
 use crate::wire::Wire;
 
@@ -47,7 +48,11 @@ pub async fn connect(
     let connected = open(endpoint, limit, settings).await;
     match &connected {
         Ok(_) => endpoint.metrics.connects.inc(),
-        Err(_) => endpoint.metrics.connect_failures.inc(),
+        Err(error) => {
+            endpoint.metrics.connect_failures.inc();
+            let now = tokio::time::Instant::now().into_std();
+            endpoint.note_error(&format!("connect: {}", words(error)), now);
+        }
     }
     connected
 }

@@ -6,6 +6,7 @@ pub(super) const ROOT: &[&str] = &[
     "listeners",
     "routes",
     "upstreams",
+    "dns",
     "admin",
     "access_log",
     "drain",
@@ -34,7 +35,42 @@ pub(super) const MATCH: &[&str] = &["host", "path", "methods"];
 /// `routes[].match[].path`
 pub(super) const PATH: &[&str] = &["exact", "prefix"];
 /// `upstreams.*`
-pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool"];
+pub(super) const UPSTREAM: &[&str] = &[
+    "endpoints",
+    "discovery",
+    "balance",
+    "timeouts",
+    "pool",
+    "health_check",
+    "outlier",
+    "panic_threshold",
+];
+/// `upstreams.*.discovery`
+pub(super) const DISCOVERY: &[&str] = &["file"];
+/// `upstreams.*.health_check`
+pub(super) const HEALTH_CHECK: &[&str] = &[
+    "http",
+    "tcp",
+    "interval",
+    "interval_down",
+    "timeout",
+    "rise",
+    "fall",
+];
+/// `upstreams.*.health_check.http`
+pub(super) const HEALTH_HTTP: &[&str] = &["path", "host", "expect"];
+/// `upstreams.*.outlier`
+pub(super) const OUTLIER: &[&str] = &[
+    "consecutive_failures",
+    "success_rate",
+    "eject_for",
+    "max_eject_for",
+    "max_ejected",
+];
+/// `upstreams.*.outlier.success_rate`
+pub(super) const SUCCESS_RATE: &[&str] = &["below", "min_requests", "window"];
+/// `dns`
+pub(super) const DNS: &[&str] = &["servers", "family", "timeout"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
@@ -61,6 +97,12 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.endpoints[]", ENDPOINT),
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),
     ("upstreams.*.pool", POOL),
+    ("upstreams.*.discovery", DISCOVERY),
+    ("upstreams.*.health_check", HEALTH_CHECK),
+    ("upstreams.*.health_check.http", HEALTH_HTTP),
+    ("upstreams.*.outlier", OUTLIER),
+    ("upstreams.*.outlier.success_rate", SUCCESS_RATE),
+    ("dns", DNS),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),

@@ -1,31 +1,39 @@
 //! `upstreams.*`
 
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
-use super::Located;
+use super::{Discovery, EndpointAddress, HealthCheck, Located, Outlier};
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// The key in `upstreams`.
     pub name: Located<String>,
-    /// `endpoints`: at least one, no address twice. Required.
+    /// `endpoints`: at least one, no address twice. Required, unless there is `discovery`.
     pub endpoints: Vec<Located<Endpoint>>,
+    /// `discovery`: who tells the endpoints, if the file does not.
+    pub discovery: Option<Discovery>,
     /// `balance`. Default `round_robin`.
     pub balance: Balance,
     /// `timeouts`.
     pub timeouts: UpstreamTimeouts,
     /// `pool`.
     pub pool: Pool,
+    /// `health_check`. Default: none.
+    pub health_check: Option<HealthCheck>,
+    /// `outlier`: ejection of endpoints whose requests fail. Default: none.
+    pub outlier: Option<Outlier>,
+    /// `panic_threshold`: with a smaller share of endpoints in service, in per cent, all are used. 1 to 100, `None`
+    /// (`off`): never. Default 50.
+    pub panic_threshold: Option<NonZeroU8>,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `address`: IP and port (`localhost:3000` means `127.0.0.1:3000`).
-    pub address: SocketAddr,
+    /// `address`: IP or host name, and port (`localhost:3000` means `127.0.0.1:3000`).
+    pub address: EndpointAddress,
     /// `weight`: share relative to the others, 1 to 256. Default 1.
     pub weight: NonZeroU32,
 }

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod rules;
+mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +16,7 @@ use crate::config::source::Span;
 use crate::config::suggest;
 use addresses::addresses;
 use rules::rules;
+use upstreams::upstreams;
 
 /// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
 pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
@@ -25,6 +27,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     route_names(config, diagnostics);
     addresses(config, diagnostics);
     rules(config, diagnostics);
+    upstreams(config, diagnostics);
     reachable(config, diagnostics);
     diagnostics.sort();
 }
