@@ -150,6 +150,13 @@ impl Directory {
         self.file_error = Some(why.to_owned());
     }
 
+    /// Every name is due at `now`: somebody else asks from here on, and what was being asked will not be heard.
+    pub fn start_over(&mut self, now: Instant) {
+        for name in self.names.values_mut() {
+            name.due = Some(now);
+        }
+    }
+
     /// Up to `room` names that are due at `now`, which count as being asked from here on; and when the next one is due.
     pub fn take_due(&mut self, room: usize, now: Instant) -> (Vec<Arc<str>>, Option<Instant>) {
         let mut due = Vec::new();
@@ -242,3 +249,6 @@ impl Directory {
         (!trouble.is_empty()).then(|| trouble.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests;

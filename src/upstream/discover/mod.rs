@@ -209,6 +209,8 @@ pub async fn follow_names(follower: Arc<Follower>, dns: Arc<Dns>) {
         return;
     };
     let mut lookups = JoinSet::new();
+    let begun = Instant::now().into_std();
+    discovery.directory.lock().start_over(begun);
     loop {
         let free = AT_ONCE.saturating_sub(lookups.len());
         let now = Instant::now();
