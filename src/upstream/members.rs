@@ -177,7 +177,7 @@ impl Members {
     }
 
     /// See [`super::Upstream::pick`].
-    pub(super) fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Option<Arc<Endpoint>> {
+    pub fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Option<Arc<Endpoint>> {
         let set = self.current.load();
         if set.returns_at.is_some_and(|at| at <= now) {
             drop(set);

@@ -17,6 +17,7 @@ pub(super) enum Port {
 }
 
 const HINT: &str = "write `127.0.0.1:8080`";
+const ANY_PORT: &str = "write a port from 1 to 65535";
 
 /// An address at `item`.
 pub(super) fn socket(
@@ -75,7 +76,7 @@ fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
         .map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
     match local.as_deref().unwrap_or(text).parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 && port == Port::Given => {
-            Err(("has port 0", "write a port from 1 to 65535".to_owned()))
+            Err(("has port 0", ANY_PORT.to_owned()))
         }
         Ok(address) => Ok(address),
         Err(_) => Err(explain(text, port)),
@@ -116,11 +117,10 @@ fn explain(text: &str, use_of: Port) -> Mistake {
     let Some((host, port)) = text.rsplit_once(':') else {
         return no_port(text, use_of);
     };
-    if port.parse::<u16>().is_err() {
-        return (
-            "has no valid port",
-            "write a port from 1 to 65535".to_owned(),
-        );
+    match port.parse::<u16>() {
+        Err(_) => return ("has no valid port", ANY_PORT.to_owned()),
+        Ok(0) if use_of == Port::Given => return ("has port 0", ANY_PORT.to_owned()),
+        Ok(_) => {}
     }
     if host.matches(':').count() > 1 {
         return (

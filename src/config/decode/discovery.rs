@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::super::diagnostics::Diagnostics;
+use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{Discovery, Dns, DnsFamily};
-use super::address::{self, Port};
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
 
@@ -52,8 +51,19 @@ pub(super) fn dns(item: Item<'_>, dns: &mut Dns, out: &mut Diagnostics) {
 fn server(item: &Item<'_>, out: &mut Diagnostics) -> Option<SocketAddr> {
     let hint = "write `10.96.0.10` or `10.96.0.10:53`";
     let found = scalars::scalar(item, "an IP address", hint, out)?;
-    if let Ok(ip) = found.value().parse::<IpAddr>() {
-        return Some(SocketAddr::new(ip, DNS_PORT));
+    let text = found.value();
+    let alone = text.parse::<IpAddr>().ok();
+    let alone = alone.map(|ip| SocketAddr::new(ip, DNS_PORT));
+    let with_port = text.parse::<SocketAddr>().ok();
+    let server = alone.or(with_port.filter(|server| server.port() != 0));
+    if server.is_none() {
+        let message = format!("{} of {} is not an IP address", found.words(), item.title());
+        out.push(
+            Diagnostic::error(message)
+                .at(item.at())
+                .label(hint)
+                .note("nobody could be asked for the address of the one to ask"),
+        );
     }
-    address::socket(item, Port::Given, out).map(|address| address.value)
+    server
 }

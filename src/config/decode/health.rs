@@ -96,7 +96,7 @@ fn no_keys(item: &Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
         Value::Mapping(entries) if entries.is_empty() => Some(HealthQuestion::Tcp),
         Value::Told => None,
         _ => {
-            let wrong = item.wrong("an empty mapping").label("write `tcp: {}`");
+            let wrong = item.wrong("`{}`").label("write `tcp: {}`");
             out.push(wrong.note("a TCP check asks nothing but whether a connection can be opened"));
             None
         }

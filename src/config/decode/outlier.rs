@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{Located, Outlier, SuccessRate};
 use super::super::source::Span;
+use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
@@ -56,6 +57,12 @@ pub(super) fn outlier(item: Item<'_>, out: &mut Diagnostics) -> Option<Outlier> 
 pub(super) fn percent_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<NonZeroU8>> {
     if scalars::is_off(item, out)? {
         return Some(None);
+    }
+    if matches!(&item.node.value, Value::Scalar(scalar) if scalar.value() == "0%") {
+        let message = format!("{} cannot be 0%", item.title());
+        let label = "write `off` for never";
+        out.push(Diagnostic::error(message).at(item.at()).label(label));
+        return None;
     }
     percent(item, out).map(Some)
 }

@@ -32,7 +32,8 @@ fn start() -> Instant {
 
 #[test]
 fn a_success_ends_the_row() {
-    let (now, tally) = (start(), Tally::new(start()));
+    let now = start();
+    let tally = Tally::new(now);
     let outcomes = [Outcome::Failure; 4].into_iter().chain([Outcome::Success]);
     for outcome in outcomes.cycle().take(50) {
         assert_eq!(tally.record(&rules(), outcome, now), None);
@@ -48,7 +49,8 @@ fn a_success_ends_the_row() {
 
 #[test]
 fn a_low_share_ejects_once_there_are_enough_requests_in_one_window() {
-    let (now, tally) = (start(), Tally::new(start()));
+    let now = start();
+    let tally = Tally::new(now);
     let rules = rate(50, 10);
     // Half of them succeed: that is not below a half.
     for n in 0..20 {
@@ -73,8 +75,8 @@ fn a_low_share_ejects_once_there_are_enough_requests_in_one_window() {
 
 #[test]
 fn ejections_grow_and_shrink_again() {
-    let tally = Tally::new(start());
     let mut now = start();
+    let tally = Tally::new(now);
     let mut seconds = |good: u64| {
         now += Duration::from_secs(good);
         let length = tally.eject(&rules(), now);
