@@ -6,7 +6,7 @@
 )]
 
 use std::hint::black_box;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,8 @@ use outrigger::telemetry::access_log::write_line;
 use outrigger::telemetry::metrics::Metrics;
 use outrigger::telemetry::record::{AttemptRecord, Attempts, Outcome, RequestRecord};
 use outrigger::telemetry::route::RouteTelemetry;
-use outrigger::upstream::balance::{LeastConnections, RoundRobin};
+use outrigger::upstream::balance::{Balance, LeastConnections, RoundRobin};
+use outrigger::upstream::members::{Listed, Members, Settings};
 
 fn table(routes: usize) -> Table<usize> {
     let mut table = Table::default();
@@ -83,14 +84,48 @@ fn pick(criterion: &mut Criterion) {
     };
     let round_robin = RoundRobin::new(&weights(8));
     criterion.bench_function("pick/round_robin/8", |bencher| {
-        bencher.iter(|| round_robin.next())
+        bencher.iter(|| round_robin.next(|_| true))
     });
     for count in [8, 100] {
         let least = LeastConnections::new(&weights(count));
         criterion.bench_function(&format!("pick/least_connections/{count}"), |bencher| {
-            bencher.iter(|| least.next(|index| black_box(index * 7 % 5)));
+            bencher.iter(|| least.next(|index| Some(black_box(index * 7 % 5))));
         });
     }
+    for (name, balance) in [
+        ("round_robin", Balance::RoundRobin),
+        ("least_connections", Balance::LeastConnections),
+    ] {
+        for unhealthy in [0, 2] {
+            let members = members(balance, unhealthy);
+            let now = tokio::time::Instant::now().into_std();
+            criterion.bench_function(&format!("pick/{name}/8/{unhealthy}_out"), |bencher| {
+                bencher.iter(|| members.pick(black_box(&[]), now, |_| true).unwrap());
+            });
+        }
+    }
+}
+
+/// Eight endpoints as a request meets them, some of them out of service.
+fn members(balance: Balance, unhealthy: usize) -> Members {
+    let settings = Settings {
+        upstream: "app".into(),
+        balance,
+        panic_threshold: NonZeroU8::new(50),
+        workers: 2,
+        metrics: Arc::new(Metrics::new().unwrap()),
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let list: Vec<Listed> = (1..=8)
+        .map(|port| (([127, 0, 0, 1], port).into(), NonZeroU32::MIN))
+        .collect();
+    let members = Members::new(settings, &list, None, now);
+    let set = members.load();
+    set.iter()
+        .take(unhealthy)
+        .for_each(|endpoint| endpoint.set_healthy(false));
+    members.refresh(now);
+    members
 }
 
 fn retry(criterion: &mut Criterion) {

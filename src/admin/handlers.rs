@@ -8,6 +8,7 @@ use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::server::Role;
 use super::status::{Outcome, Status};
@@ -71,8 +72,9 @@ fn metrics(status: &Status) -> Answer {
     let snapshot = status.store.load();
     snapshot.limits.observe();
     for upstream in &snapshot.upstreams {
-        // The gauges of idle connections are set when somebody looks.
-        for endpoint in &upstream.endpoints {
+        // What no request has noticed is set when somebody looks.
+        upstream.members.refresh_if_due(Instant::now().into_std());
+        for endpoint in upstream.endpoints().iter() {
             endpoint.pool.count_idle();
         }
     }

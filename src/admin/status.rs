@@ -181,8 +181,17 @@ impl Status {
         let serving = self.ready.load(Ordering::Acquire);
         let listeners = !self.store.load().listeners.is_empty();
         let workers = self.is_live();
-        let ready = serving && listeners && workers;
-        let checks = json!({ "serving": serving, "listeners": listeners, "workers": workers });
+        // What was asked for endpoints has answered or failed once: a name that is missing holds up nobody else.
+        let sources = self.store.load();
+        let mut sources = sources
+            .upstreams
+            .iter()
+            .filter_map(|it| it.discovery.as_ref());
+        let discovery = sources.all(|source| source.is_settled());
+        let ready = serving && listeners && workers && discovery;
+        let checks = json!({
+            "serving": serving, "listeners": listeners, "workers": workers, "discovery": discovery,
+        });
         (ready, json!({ "ready": ready, "checks": checks }))
     }
 

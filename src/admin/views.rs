@@ -5,10 +5,11 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::status::Status;
 use crate::snapshot::Snapshot;
-use crate::upstream::balance::Balancer;
+use crate::upstream::Upstream;
 
 /// What there is on the control address.
 pub const MAP: &str = "\
@@ -49,26 +50,33 @@ pub fn overview(status: &Status) -> String {
 /// `/upstreams` for people.
 pub fn upstreams_text(snapshot: &Snapshot) -> String {
     let mut page = String::new();
+    let now = Instant::now().into_std();
     for upstream in &snapshot.upstreams {
-        let in_flight: usize = upstream
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.in_flight())
-            .sum();
+        upstream.members.refresh_if_due(now);
+        let set = upstream.endpoints();
+        let in_flight: usize = set.iter().map(|endpoint| endpoint.in_flight()).sum();
+        let crowd = set.crowd();
         let _ = writeln!(
             page,
-            "{:<16} {:<18} {in_flight} in flight",
+            "{:<16} {:<18} {} of {} healthy{}   {in_flight} in flight",
             upstream.name,
-            balance(&upstream.balancer)
+            upstream.members.balance().as_str(),
+            crowd.in_service,
+            crowd.all,
+            if set.is_panicking() { ", all used" } else { "" },
         );
-        for endpoint in &upstream.endpoints {
+        for endpoint in set.iter() {
             let _ = writeln!(
                 page,
-                "  {:<24} {:>5} in flight {:>5} idle",
+                "  {:<24} {:<9} {:>5} in flight {:>5} idle",
                 endpoint.label,
+                endpoint.describe(now),
                 endpoint.in_flight(),
                 endpoint.pool.count_idle()
             );
+        }
+        if let Some(trouble) = trouble(upstream) {
+            let _ = writeln!(page, "  {trouble}");
         }
     }
     page
@@ -76,26 +84,35 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
 
 /// `/upstreams` for programs.
 pub fn upstreams_json(snapshot: &Snapshot) -> Value {
+    let now = Instant::now().into_std();
     let upstreams = snapshot.upstreams.iter().map(|upstream| {
-        let endpoints: Vec<Value> = upstream
-            .endpoints
+        upstream.members.refresh_if_due(now);
+        let set = upstream.endpoints();
+        let endpoints: Vec<Value> = set
             .iter()
             .map(|endpoint| {
                 json!({
                     "address": *endpoint.label,
+                    "state": endpoint.describe(now),
+                    "in_service": endpoint.is_in_service(now),
+                    "last_error": endpoint.last_error().map(|last| last.text.to_string()),
                     "in_flight": endpoint.in_flight(),
                     "idle": endpoint.pool.count_idle(),
                 })
             })
             .collect();
-        json!({ "name": *upstream.name, "balance": balance(&upstream.balancer), "endpoints": endpoints })
+        json!({
+            "name": *upstream.name,
+            "balance": upstream.members.balance().as_str(),
+            "panic": set.is_panicking(),
+            "trouble": trouble(upstream),
+            "endpoints": endpoints,
+        })
     });
     Value::Array(upstreams.collect())
 }
 
-fn balance(balancer: &Balancer) -> &'static str {
-    match balancer {
-        Balancer::RoundRobin(_) => "round_robin",
-        Balancer::LeastConnections(_) => "least_connections",
-    }
+/// Why endpoints are missing.
+fn trouble(upstream: &Upstream) -> Option<String> {
+    upstream.discovery.as_ref()?.trouble()
 }

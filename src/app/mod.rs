@@ -13,6 +13,7 @@ pub mod reload;
 pub mod shutdown;
 pub mod signals;
 pub mod start;
+pub mod upkeep;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::snapshot::compile::Environment;
 use crate::telemetry::writer::LineWriter;
 use listeners::Listeners;
 use reload::Trigger;
+use upkeep::Upkeep;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ pub struct Shared {
     status: Arc<Status>,
     log: LineWriter,
     cut: CancellationToken,
+    upkeep: Upkeep,
 }
 
 impl App {

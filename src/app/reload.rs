@@ -195,8 +195,7 @@ impl Shared {
     ) -> Outcome {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
-        let gone = previous.endpoints_gone(next);
-        self.workers.iter().for_each(|worker| worker.retire(&gone));
+        self.keep_up(Some(previous), next);
         Outcome::Applied {
             version: next.version,
             hash: Arc::clone(&next.hash),

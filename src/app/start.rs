@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::cpus::{self, Workers};
 use super::listeners::Listeners;
 use super::reload::{self, Cause, Loaded, Refusal, Trigger};
+use super::upkeep::Upkeep;
 use super::{App, Shared, memory};
 use crate::admin::status::{ReloadRequest, Status};
 use crate::config::diagnostics::counted;
@@ -68,7 +69,10 @@ impl App {
             let _context = control.enter();
             let snapshot = shared.store.load();
             match shared.bind(&snapshot, None) {
-                Ok(bound) => shared.settle(&snapshot, bound),
+                Ok(bound) => {
+                    shared.settle(&snapshot, bound);
+                    shared.keep_up(None, &snapshot);
+                }
                 Err(mistakes) => {
                     shared.workers.iter().for_each(|worker| worker.stop());
                     return Err(StartError::Config(explain(&Refusal::of(
@@ -205,6 +209,7 @@ fn build(
         status,
         log,
         cut,
+        upkeep: Upkeep::default(),
     };
     Ok((Arc::new(shared), threads))
 }

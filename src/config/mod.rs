@@ -19,7 +19,7 @@ pub use load::{LoadError, MAX_FILE, load};
 pub use vars::Env;
 
 use diagnostics::{Diagnostic, Diagnostics, Section};
-use model::Config;
+use model::{Config, Endpoint, Located};
 use source::Source;
 use yaml::Value;
 
@@ -42,6 +42,33 @@ pub fn read(source: &Source, env: Env<'_>) -> (Config, Diagnostics) {
     let config = decode::config(&root, &mut out);
     out.sort();
     (config, out)
+}
+
+/// Reads an endpoints file: a list of what may stand in `endpoints`. An empty list is one, an empty file is not.
+///
+/// # Errors
+/// What is wrong with it, in the file's order.
+pub fn read_endpoints(
+    source: &Source,
+    env: Env<'_>,
+) -> Result<Vec<Located<Endpoint>>, Box<Diagnostics>> {
+    let mut out = Diagnostics::default();
+    let root = yaml::parse(source, &mut out);
+    let mut list = Vec::new();
+    match root {
+        Some(mut root) if root.value != Value::Null => {
+            vars::resolve(&mut root, source, env, &mut out);
+            list = decode::endpoints(&root, &mut out);
+        }
+        _ if out.has_errors() => {}
+        _ => out.push(Diagnostic::error("the file is empty").help("write `[]` for no endpoints")),
+    }
+    out.sort();
+    if out.has_errors() {
+        Err(Box::new(out))
+    } else {
+        Ok(list)
+    }
 }
 
 /// The variables of this process. One that is not UTF-8 counts as not set.

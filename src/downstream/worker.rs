@@ -163,7 +163,7 @@ impl Worker {
 
     fn sweep_pools(&self, snapshot: &Snapshot, now: Instant) {
         for upstream in &snapshot.upstreams {
-            for endpoint in &upstream.endpoints {
+            for endpoint in upstream.endpoints().iter() {
                 endpoint.pool.sweep(self.engine.worker, now, &upstream.pool);
             }
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -16,6 +16,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::wait::{AttemptEnd, Sent, Wait, WaitFailure};
 use crate::policy::deadline::Deadline;
+use crate::policy::failure::{Failure, Verdict};
 use crate::policy::replay::{self, Replay, RequestContent};
 use crate::policy::retry::{Ended, Replayable};
 use crate::telemetry::metrics::AttemptResult;
@@ -81,7 +82,10 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
     loop {
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace.connect(upstream, end).await?,
+            None => trace
+                .connect(upstream, end)
+                .await
+                .inspect_err(|failed| report(upstream, endpoint, speaks(&failed.error)))?,
         };
         let wait = Wait {
             exchange,
@@ -93,6 +97,8 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
             Ok(response) => {
                 connection.learn_keep_alive(response.headers());
                 trace.end(AttemptResult::Response, Outcome::Status(response.status()));
+                report(upstream, endpoint, answered(response.status()));
+                report(upstream, endpoint, answered(response.status()));
                 let lease = Lease {
                     connection,
                     upstream: Arc::clone(upstream),
@@ -112,13 +118,39 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
                 let (error, sent) = failure.into_error(exchange);
                 let broken = matches!(error, ProxyError::UpstreamReset(_));
                 if !(reused && broken && may_replay(exchange, request)) {
-                    return Err(trace.fail(error, sent));
+                    let failed = trace.fail(error, sent);
+                    report(upstream, endpoint, speaks(&failed.error));
+                    return Err(failed);
                 }
             }
         }
         trace.stale();
         trace = AttemptTrace::start(exchange, endpoint);
     }
+}
+
+fn report(upstream: &Upstream, endpoint: &Arc<Endpoint>, verdict: Verdict) {
+    upstream.report(endpoint, verdict, Duration::ZERO, Instant::now().into_std());
+}
+
+fn answered(status: StatusCode) -> Verdict {
+    match status.is_server_error() {
+        true => Verdict::Failure(Failure::Status(status)),
+        false => Verdict::Success,
+    }
+}
+
+/// How an attempt's failure speaks for its endpoint.
+fn speaks(error: &ProxyError) -> Verdict {
+    Verdict::Failure(match error {
+        ProxyError::Connect(_) => Failure::Connect,
+        ProxyError::UpstreamReset(_) => Failure::Reset,
+        ProxyError::UpstreamProtocol(_) => Failure::Protocol,
+        ProxyError::UpstreamIdle | ProxyError::RequestTimeout | ProxyError::AttemptTimeout => {
+            Failure::Timeout
+        }
+        _ => return Verdict::Ignored,
+    })
 }
 
 /// How long a connection must have been idle before it is asked whether its peer is still there. What is closed sooner

@@ -191,7 +191,7 @@ impl Attempts<'_> {
         }
         let in_flight = upstream
             .enter(&self.tried, now.into_std())
-            .map_err(|why| ProxyError::no_room(upstream, why))?;
+            .map_err(|why| ProxyError::no_room(upstream, why, now.into_std()))?;
         if let Some(headers) = request.head() {
             deadline::tell(self.exchange, deadline, headers, now);
         }

@@ -3,7 +3,7 @@
 //! Path: made in [`super::forward`], [`super::attempt`] and [`super::body`]; [`super::respond`] turns it into an answer.
 //! The codes are a closed list: they appear alike in answers, access lines and the metric label `reason`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
@@ -25,7 +25,7 @@ pub enum ProxyError {
     NoRoute,
     /// The upstream has nobody to ask.
     #[error("the upstream has no endpoint")]
-    NoEndpoint,
+    NoEndpoint(Box<Refusal>),
     /// No connection was to be had.
     #[error("the connection to the endpoint failed")]
     Connect(#[source] ConnectError),
@@ -191,9 +191,9 @@ const fn proxy(reason: &'static str, status: StatusCode, phase: &'static str) ->
 
 impl ProxyError {
     /// No endpoint of `upstream` takes the request.
-    pub fn no_room(upstream: &Upstream, why: NoRoom) -> Self {
+    pub fn no_room(upstream: &Upstream, why: NoRoom, now: Instant) -> Self {
         match why {
-            NoRoom::NoEndpoint => Self::NoEndpoint,
+            NoRoom::NoEndpoint => super::unavailable::nobody(upstream, now),
             NoRoom::Full => super::admit::endpoints_full(upstream),
         }
     }
@@ -248,7 +248,7 @@ impl ProxyError {
             Self::NoHealthyEndpoint(_) => upstream("no_healthy_endpoint", S::SERVICE_UNAVAILABLE, "policy"),
             Self::AttemptTimeout => upstream("attempt_timeout", S::GATEWAY_TIMEOUT, "wait"),
             Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
-            Self::NoEndpoint => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
+            Self::NoEndpoint(_) => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
             Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
             Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full) => {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
@@ -269,6 +269,7 @@ impl ProxyError {
             Self::RateLimited(refusal)
             | Self::Overloaded(_, refusal)
             | Self::CircuitOpen(refusal)
+            | Self::NoEndpoint(refusal)
             | Self::NoHealthyEndpoint(refusal) => Some(refusal),
             _ => None,
         }

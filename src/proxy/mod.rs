@@ -18,6 +18,7 @@ pub mod respond;
 pub mod seen;
 pub mod service;
 pub mod stack;
+pub mod unavailable;
 pub mod upgrade;
 pub mod wait;
 

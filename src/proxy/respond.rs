@@ -161,7 +161,6 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
             record.method,
             record.uri.path()
         ),
-        ProxyError::NoEndpoint => format!("upstream `{upstream}` has no endpoint"),
         ProxyError::Connect(_) => {
             format!(
                 "no connection to {endpoint} of upstream `{upstream}`: {}",
@@ -204,9 +203,9 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::NoRoute => "destination_not_found",
         ProxyError::RateLimited(_) => "http_request_denied",
         ProxyError::Overloaded(..) => "connection_limit_reached",
-        ProxyError::NoEndpoint | ProxyError::CircuitOpen(_) | ProxyError::NoHealthyEndpoint(_) => {
-            "destination_unavailable"
-        }
+        ProxyError::NoEndpoint(_)
+        | ProxyError::CircuitOpen(_)
+        | ProxyError::NoHealthyEndpoint(_) => "destination_unavailable",
         ProxyError::Connect(ConnectError::Timeout(_)) => "connection_timeout",
         ProxyError::Connect(ConnectError::Io(io))
             if io.kind() == std::io::ErrorKind::ConnectionRefused =>

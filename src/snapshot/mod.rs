@@ -103,8 +103,9 @@ impl Snapshot {
     /// The endpoints that `next` does not have anymore.
     pub fn endpoints_gone(&self, next: &Self) -> Vec<Arc<Endpoint>> {
         let of = |snapshot: &Self| {
-            let endpoints = snapshot.upstreams.iter().flat_map(|u| &u.endpoints);
-            endpoints.map(Arc::clone).collect::<Vec<_>>()
+            let sets = snapshot.upstreams.iter().map(|u| u.endpoints());
+            sets.flat_map(|set| set.iter().map(Arc::clone).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
         };
         let kept: HashSet<_> = of(next).iter().map(Arc::as_ptr).collect();
         let mut gone = of(self);

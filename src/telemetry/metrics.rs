@@ -8,6 +8,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
+use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 
 /// Every metric family of the process.
@@ -16,7 +17,8 @@ pub struct Metrics {
     registry: Registry,
     pub(super) requests: RequestFamilies,
     connections: ConnectionFamilies,
-    upstreams: UpstreamFamilies,
+    pub(super) upstreams: UpstreamFamilies,
+    pub(super) health: HealthFamilies,
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     access_log_dropped: IntCounter,
@@ -61,7 +63,7 @@ pub struct UpstreamMetrics {
 
 impl UpstreamMetrics {
     /// Counts a failure that was not followed by another attempt; `why` is an index into the reasons given to
-    /// [`Metrics::upstream`].
+    /// [`Metrics::retries`].
     pub fn not_retried(&self, why: usize) {
         if let Some(counter) = self.not_retried.get(why) {
             counter.inc();
@@ -160,6 +162,7 @@ impl Metrics {
             requests: RequestFamilies::new(&families)?,
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
+            health: HealthFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
             access_log_dropped: families.counter(
@@ -219,8 +222,8 @@ impl Metrics {
         }
     }
 
-    /// Resolves the handles of an upstream; `reasons` are all there are for not trying again.
-    pub fn upstream(&self, upstream: &str, reasons: &[&'static str]) -> UpstreamMetrics {
+    /// Resolves the handles of an upstream's retries; `reasons` are all there are for not trying again.
+    pub fn retries(&self, upstream: &str, reasons: &[&'static str]) -> UpstreamMetrics {
         let not_retried = &self.upstreams.not_retried;
         UpstreamMetrics {
             retries: self.upstreams.retries.with_label_values(&[upstream]),

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 mod families;
+pub mod health;
 pub mod limits;
 pub mod metrics;
 pub mod record;

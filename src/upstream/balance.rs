@@ -4,14 +4,32 @@
 //! connection, takes the next turn. Never blocks, never allocates; `None` means there is no endpoint.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::endpoint::Endpoint;
+use super::members::Member;
 
 /// Up to this many endpoints `least_connections` looks at all of them; beyond, at two drawn at random
 /// (Mitzenmacher 2001, "The power of two choices"), which comes close at constant cost.
 const FULL_SCAN: usize = 16;
+
+/// How the next endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// Fewest requests in flight for its weight.
+    LeastConnections,
+}
+
+impl Balance {
+    /// The word used in YAML and in views.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConnections => "least_connections",
+        }
+    }
+}
 
 /// Who is next.
 #[derive(Debug)]
@@ -23,22 +41,54 @@ pub enum Balancer {
 }
 
 impl Balancer {
-    /// The endpoint whose turn it is.
-    pub fn pick<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Option<&'a Arc<Endpoint>> {
-        let index = match self {
-            Self::RoundRobin(balancer) => balancer.next()?,
-            Self::LeastConnections(balancer) => {
-                balancer.next(|index| endpoints.get(index).map_or(usize::MAX, |e| e.in_flight()))?
+    /// For endpoints of these weights, in their order; turns go on from `cursor`.
+    pub fn new(balance: Balance, weights: &[NonZeroU32], cursor: usize) -> Self {
+        match balance {
+            Balance::RoundRobin => Self::RoundRobin(RoundRobin::starting_at(weights, cursor)),
+            Balance::LeastConnections => {
+                Self::LeastConnections(LeastConnections::starting_at(weights, cursor))
             }
+        }
+    }
+
+    /// Turns taken so far.
+    pub fn cursor(&self) -> usize {
+        match self {
+            Self::RoundRobin(balancer) => balancer.cursor.load(Ordering::Relaxed),
+            Self::LeastConnections(balancer) => balancer.cursor.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The endpoint whose turn it is among those that are `eligible`.
+    pub fn pick<'a>(
+        &self,
+        members: &'a [Member],
+        eligible: impl Fn(&Member) -> bool,
+    ) -> Option<&'a Member> {
+        let eligible = |index: usize| members.get(index).is_some_and(&eligible);
+        let index = match self {
+            Self::RoundRobin(balancer) => balancer.next(eligible)?,
+            Self::LeastConnections(balancer) => balancer.next(|index| {
+                let member = members.get(index)?;
+                eligible(index).then(|| member.endpoint.in_flight())
+            })?,
         };
-        endpoints.get(index)
+        members.get(index)
     }
 }
+
+/// More turns than this make a cycle nobody sees the end of: weights of a larger one are rounded.
+const MAX_TURNS: u64 = 16_384;
+
+/// So many turns of endpoints that are not eligible are passed over; then the first one that is takes it.
+const PASSED_OVER: usize = 512;
 
 /// One cycle of turns, worked out beforehand; a request takes the next one with a single atomic addition.
 ///
 /// The k-th turn (from 0) of an endpoint of weight w falls due at (2k + 1) / 2w of the cycle, and turns are taken in
-/// order of their due times: each endpoint gets exactly its share of every cycle, spread evenly over it.
+/// order of their due times: each endpoint gets exactly its share of every cycle, spread evenly over it. A turn of an
+/// endpoint that is not eligible is used up, and whoever is next takes the one after it: so the others share what it
+/// leaves by their weights, and its neighbour gets no more than they do.
 #[derive(Debug)]
 pub struct RoundRobin {
     turns: Box<[u32]>,
@@ -48,33 +98,50 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// For endpoints of these weights, in their order.
     pub fn new(weights: &[NonZeroU32]) -> Self {
+        Self::starting_at(weights, 0)
+    }
+
+    fn starting_at(weights: &[NonZeroU32], cursor: usize) -> Self {
         let divisor = weights
             .iter()
             .fold(0, |divisor, weight| {
                 greatest_common_divisor(divisor, weight.get())
             })
             .max(1);
+        let total: u64 = weights.iter().map(|w| u64::from(w.get() / divisor)).sum();
+        let shrink = total.div_ceil(MAX_TURNS).max(1);
         let mut turns: Vec<(u64, u64, u32)> = Vec::new();
         for (index, weight) in (0u32..).zip(weights) {
-            let weight = u64::from(weight.get() / divisor);
+            let weight = (u64::from(weight.get() / divisor) / shrink).max(1);
             turns.extend((0..weight).map(|turn| (2 * turn + 1, 2 * weight, index)));
         }
         // a/b < c/d exactly when a·d < c·b; equal due times keep the order of the endpoints.
         turns.sort_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)).then(a.2.cmp(&b.2)));
         Self {
             turns: turns.into_iter().map(|(_, _, index)| index).collect(),
-            cursor: AtomicUsize::new(0),
+            cursor: AtomicUsize::new(cursor),
         }
     }
 
-    /// The index of the next endpoint.
-    pub fn next(&self) -> Option<usize> {
-        if self.turns.len() == 1 {
-            return Some(0);
+    /// The index of the next endpoint among those that are `eligible`.
+    pub fn next(&self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.turns.len() <= 1 {
+            return (!self.turns.is_empty() && eligible(0)).then_some(0);
         }
-        let turn = self.cursor.fetch_add(1, Ordering::Relaxed);
-        let index = turn.checked_rem(self.turns.len())?;
-        self.turns.get(index).map(|&endpoint| endpoint as usize)
+        for _ in 0..self.turns.len().min(PASSED_OVER) {
+            let index = self.turn(self.cursor.fetch_add(1, Ordering::Relaxed))?;
+            if eligible(index) {
+                return Some(index);
+            }
+        }
+        let from = self.cursor.load(Ordering::Relaxed);
+        let rest = (0..self.turns.len()).filter_map(|offset| self.turn(from.wrapping_add(offset)));
+        rest.into_iter().find(|&index| eligible(index))
+    }
+
+    fn turn(&self, number: usize) -> Option<usize> {
+        let place = number.checked_rem(self.turns.len())?;
+        self.turns.get(place).map(|&endpoint| endpoint as usize)
     }
 }
 
@@ -88,40 +155,60 @@ pub struct LeastConnections {
 impl LeastConnections {
     /// For endpoints of these weights, in their order.
     pub fn new(weights: &[NonZeroU32]) -> Self {
+        Self::starting_at(weights, 0)
+    }
+
+    fn starting_at(weights: &[NonZeroU32], cursor: usize) -> Self {
         Self {
             weights: weights.into(),
-            cursor: AtomicUsize::new(0),
+            cursor: AtomicUsize::new(cursor),
         }
     }
 
-    /// The index of the endpoint with the smallest load, where `in_flight` tells an endpoint's requests under way.
-    pub fn next(&self, in_flight: impl Fn(usize) -> usize) -> Option<usize> {
+    /// The index of the endpoint with the smallest load, where `in_flight` tells an endpoint's requests under way, or
+    /// `None` if it is not eligible.
+    pub fn next(&self, in_flight: impl Fn(usize) -> Option<usize>) -> Option<usize> {
         let count = self.weights.len();
         if count <= 1 {
-            return count.checked_sub(1);
+            return (count == 1 && in_flight(0).is_some()).then_some(0);
         }
-        if count <= FULL_SCAN {
-            // Starting at another endpoint each time lets equals take turns.
-            let start = self.cursor.fetch_add(1, Ordering::Relaxed);
-            let candidates = (0..count).map(|offset| (start.wrapping_add(offset)) % count);
-            return candidates.reduce(|best, other| self.lighter(best, other, &in_flight));
+        if count > FULL_SCAN {
+            let first = fastrand::usize(..count);
+            let second = (first + fastrand::usize(1..count)) % count;
+            let drawn = [first, second].into_iter();
+            if let Some(index) = self.lightest(drawn, &in_flight) {
+                return Some(index);
+            }
         }
-        let first = fastrand::usize(..count);
-        let second = (first + fastrand::usize(1..count)) % count;
-        Some(self.lighter(first, second, &in_flight))
+        // Starting at another endpoint each time lets equals take turns.
+        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % count;
+        let all = (start..count).chain(0..start);
+        self.lightest(all, &in_flight)
     }
 
-    /// `first` unless `second` carries less per weight. One more is added to both sides, the request to come, so that
-    /// of two idle endpoints the heavier one is preferred.
-    fn lighter(&self, first: usize, second: usize, in_flight: impl Fn(usize) -> usize) -> usize {
-        let load = |index: usize| in_flight(index).saturating_add(1) as u128;
+    fn lightest(
+        &self,
+        indices: impl Iterator<Item = usize>,
+        in_flight: impl Fn(usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let loads = indices.filter_map(|index| Some((index, in_flight(index)?)));
+        let best = loads.reduce(|best, other| {
+            if self.is_lighter(other, best) {
+                other
+            } else {
+                best
+            }
+        });
+        best.map(|(index, _)| index)
+    }
+
+    /// Whether `first` carries less per weight than `second`. One more is added to both sides, the request to come, so
+    /// that of two idle endpoints the heavier one is preferred.
+    fn is_lighter(&self, first: (usize, usize), second: (usize, usize)) -> bool {
+        let load = |in_flight: usize| in_flight.saturating_add(1) as u128;
         let weight =
             |index: usize| u128::from(self.weights.get(index).map_or(1, |weight| weight.get()));
-        if load(second) * weight(first) < load(first) * weight(second) {
-            second
-        } else {
-            first
-        }
+        load(first.1) * weight(second.0) < load(second.1) * weight(first.0)
     }
 }
 
@@ -151,10 +238,10 @@ mod tests {
             values in prop::collection::vec(1u32..40, 1..8), skipped in 0usize..500
         ) {
             let balancer = RoundRobin::new(&weights(&values));
-            (0..skipped).for_each(|_| { balancer.next(); });
+            (0..skipped).for_each(|_| { balancer.next(|_| true); });
             let mut seen = vec![0u32; values.len()];
             for _ in 0..values.iter().sum() {
-                seen[balancer.next().unwrap()] += 1;
+                seen[balancer.next(|_| true).unwrap()] += 1;
             }
             prop_assert_eq!(seen, values);
         }
@@ -165,7 +252,7 @@ mod tests {
             let total: u32 = values.iter().sum();
             let mut seen = vec![0i64; values.len()];
             for turn in 1..=i64::from(total) {
-                seen[balancer.next().unwrap()] += 1;
+                seen[balancer.next(|_| true).unwrap()] += 1;
                 for (index, &weight) in values.iter().enumerate() {
                     // Never more than one turn and a half away from the ideal share.
                     let gap = 2 * (seen[index] * i64::from(total) - turn * i64::from(weight));
@@ -180,7 +267,7 @@ mod tests {
         ) {
             let values: Vec<u32> = loads.iter().map(|load| load.1).collect();
             let balancer = LeastConnections::new(&weights(&values));
-            let chosen = balancer.next(|index| loads[index].0).unwrap();
+            let chosen = balancer.next(|index| Some(loads[index].0)).unwrap();
             let cost = |index: usize| (loads[index].0 + 1) as f64 / f64::from(loads[index].1);
             for other in 0..loads.len() {
                 prop_assert!(cost(chosen) <= cost(other));
@@ -191,8 +278,49 @@ mod tests {
         fn least_connections_never_takes_the_busiest_of_many(count in FULL_SCAN + 1..200, busiest in 0usize..17) {
             let balancer = LeastConnections::new(&weights(&vec![1; count]));
             for _ in 0..50 {
-                prop_assert_ne!(balancer.next(|index| usize::from(index == busiest) * 10).unwrap(), busiest);
+                prop_assert_ne!(balancer.next(|index| Some(usize::from(index == busiest) * 10)).unwrap(), busiest);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_one_leaves_is_shared_by_the_others_as_their_weights_say(
+            values in prop::collection::vec(1u32..20, 2..7), gone in any::<prop::sample::Index>()
+        ) {
+            let balancer = RoundRobin::new(&weights(&values));
+            let gone = gone.index(values.len());
+            let others: u32 = values.iter().sum::<u32>() - values[gone];
+            let mut seen = vec![0u32; values.len()];
+            for _ in 0..others {
+                seen[balancer.next(|index| index != gone).unwrap()] += 1;
+            }
+            let mut expected = values;
+            expected[gone] = 0;
+            prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn whoever_is_eligible_is_found(count in 1usize..300, only in any::<prop::sample::Index>(), heavy in 1u32..256) {
+            let only = only.index(count);
+            let mut values = vec![heavy; count];
+            values[only] = 1;
+            let turns = RoundRobin::new(&weights(&values));
+            prop_assert_eq!(turns.next(|index| index == only), Some(only));
+            prop_assert_eq!(turns.next(|_| false), None);
+            let least = LeastConnections::new(&weights(&values));
+            prop_assert_eq!(least.next(|index| (index == only).then_some(9)), Some(only));
+            prop_assert_eq!(least.next(|_| None), None);
+        }
+    }
+
+    #[test]
+    fn a_huge_cycle_is_shortened_and_nobody_is_forgotten() {
+        let values: Vec<u32> = (0..1000).map(|n| 1 + n % 256).collect();
+        let balancer = RoundRobin::new(&weights(&values));
+        assert!(balancer.turns.len() <= 20_000, "{}", balancer.turns.len());
+        for index in 0..1000 {
+            assert!(balancer.turns.contains(&index), "{index}");
         }
     }
 
@@ -200,13 +328,13 @@ mod tests {
     fn equally_loaded_endpoints_take_turns() {
         let balancer = LeastConnections::new(&weights(&[1, 1, 1]));
         let mut seen = [0; 3];
-        (0..30).for_each(|_| seen[balancer.next(|_| 0).unwrap()] += 1);
+        (0..30).for_each(|_| seen[balancer.next(|_| Some(0)).unwrap()] += 1);
         assert_eq!(seen, [10, 10, 10]);
     }
 
     #[test]
     fn no_endpoint_is_no_choice() {
-        assert_eq!(RoundRobin::new(&[]).next(), None);
-        assert_eq!(LeastConnections::new(&[]).next(|_| 0), None);
+        assert_eq!(RoundRobin::new(&[]).next(|_| true), None);
+        assert_eq!(LeastConnections::new(&[]).next(|_| Some(0)), None);
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::endpoint::Endpoint;
+use super::health::words;
 use super::pool::PoolSettings;
 use crate::wire::Wire;
 
@@ -52,7 +53,11 @@ pub async fn connect(
     match &connected {
         Ok(_) => endpoint.metrics.connects.inc(),
         Err(ConnectError::Full) => {}
-        Err(_) => endpoint.metrics.connect_failures.inc(),
+        Err(error) => {
+            endpoint.metrics.connect_failures.inc();
+            let now = tokio::time::Instant::now().into_std();
+            endpoint.note_error(&format!("connect: {}", words(error)), now);
+        }
     }
     connected
 }

@@ -1,41 +1,51 @@
 //! From an attempt to the wire: upstreams, their endpoints, who is next, and the pooled connections.
 //!
-//! Path: `proxy::attempt` picks an endpoint with [`balance`], takes a connection from the endpoint's [`pool`] or opens
-//! one with [`connect`], and sends. State that belongs to an address (pool, requests in flight) lives in the
-//! [`endpoint::Endpoint`], so it survives a reload of everything around it.
+//! Path: `proxy::attempt` picks an endpoint among the [`members`] by their [`balance`], takes a connection from the
+//! endpoint's [`pool`] or opens one with [`connect`], and sends. State that belongs to an address (pool, requests in
+//! flight, health, ejection) lives in the [`endpoint::Endpoint`], so it survives a reload of everything around it.
+//! Beside the path: [`health`] asks endpoints how they are, [`discover`] finds out which ones there are.
 
 pub mod admission;
 pub mod balance;
 pub mod connect;
 pub mod connection;
+pub mod discover;
 pub mod endpoint;
+pub mod health;
+pub mod members;
 pub mod pool;
 pub mod replay_room;
 pub mod request_body;
 
+use crate::policy::budget::RetryBudget;
+use crate::policy::failure::{Failure, Verdict};
+use crate::policy::outlier::{Outcome, Rules};
+use crate::telemetry::metrics::UpstreamMetrics;
+use discover::Discovery;
+use endpoint::{Endpoint, InFlight};
+use health::HealthCheck;
+use members::{EndpointSet, Members};
+use pool::PoolSettings;
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use balance::Balancer;
-use endpoint::{Endpoint, InFlight};
-use pool::PoolSettings;
-
-use crate::policy::budget::RetryBudget;
-use crate::policy::failure::Verdict;
-use crate::telemetry::metrics::UpstreamMetrics;
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
 pub struct Upstream {
     /// The name in the configuration.
     pub name: Arc<str>,
-    /// Where requests can go; never empty.
-    pub endpoints: Vec<Arc<Endpoint>>,
-    /// Who is next.
-    pub balancer: Balancer,
     /// What limits the requests under way.
     pub limits: UpstreamLimits,
+    /// Where requests can go, and who is next.
+    pub members: Members,
+    /// Where its endpoints come from, if not all of them are addresses in the file.
+    pub discovery: Option<Discovery>,
+    /// How endpoints are asked for their health.
+    pub health_check: Option<HealthCheck>,
+    /// When endpoints are ejected because of their requests.
+    pub outlier: Option<Rules>,
     /// Limit of a TCP connect.
     pub connect_timeout: Duration,
     /// How long an endpoint may neither send nor take anything while its answer is awaited.
@@ -68,21 +78,31 @@ pub enum NoRoom {
     Full,
 }
 
+/// Turns that an entry takes before it gives up: each one lost a place to somebody else in a moment.
+const ENTRIES: usize = 4;
+
 impl Upstream {
-    /// Picks an endpoint as [`Self::pick`] does, and counts the request there.
+    /// Picks an endpoint and counts the request there: one in service at `now` (any, in a panic) that has room, and if
+    /// there is a choice none that the request has `tried`.
     ///
     /// # Errors
     ///
     /// See [`NoRoom`].
     pub fn enter(&self, tried: &[Arc<Endpoint>], now: Instant) -> Result<InFlight, NoRoom> {
         // Others may take the last place between pick and entry; a few more turns find another one.
-        for _ in 0..=self.endpoints.len() {
-            let picked = self.pick(tried, now).ok_or(NoRoom::NoEndpoint)?;
+        for _ in 0..ENTRIES {
+            let picked = self
+                .members
+                .pick(tried, now, |member| self.has_room(&member.endpoint));
+            let Some(picked) = picked else {
+                break;
+            };
             if let Some(in_flight) = picked.try_enter(self.limits.per_endpoint) {
                 return Ok(in_flight);
             }
         }
-        Err(NoRoom::Full)
+        let somebody = self.members.pick(&[], now, |_| true);
+        Err(somebody.map_or(NoRoom::NoEndpoint, |_| NoRoom::Full))
     }
 
     fn has_room(&self, endpoint: &Endpoint) -> bool {
@@ -91,29 +111,50 @@ impl Upstream {
         })
     }
 
-    /// The endpoint for the next attempt of a request: one that admits requests at `now`, and if there is a choice none
-    /// that it has `tried`.
-    pub fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Option<Arc<Endpoint>> {
-        // Every endpoint is eligible for now; the turns are few, so one that was tried is passed over by asking again.
-        let mut picked = self.balancer.pick(&self.endpoints)?;
-        for _ in 1..self.endpoints.len() {
-            let again = tried.iter().any(|tried| Arc::ptr_eq(tried, picked));
-            if !again && picked.admits(now) && self.has_room(picked) {
-                break;
-            }
-            picked = self.balancer.pick(&self.endpoints)?;
-        }
-        Some(Arc::clone(picked))
+    /// Its endpoints now.
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.members.load()
     }
 
     /// Takes note of how an attempt at `endpoint` that took `elapsed` spoke for it. Called once for each attempt: with its
     /// failure, or at the end of its answer's body.
     pub fn report(
         &self,
-        _endpoint: &Arc<Endpoint>,
-        _verdict: Verdict,
+        endpoint: &Arc<Endpoint>,
+        verdict: Verdict,
         _elapsed: Duration,
-        _now: Instant,
+        now: Instant,
     ) {
+        if let Verdict::Failure(failure) = verdict
+            && let Some(text) = told(failure)
+        {
+            endpoint.note_error(&text, now);
+        }
+        let outcome = match verdict {
+            Verdict::Success => Outcome::Success,
+            Verdict::Failure(_) => Outcome::Failure,
+            Verdict::Ignored => return,
+        };
+        if let Some(rules) = &self.outlier
+            && let Some(cause) = endpoint.tally.record(rules, outcome, now)
+        {
+            self.members.eject(endpoint, rules, cause, now);
+        }
     }
 }
+
+/// A failure as an endpoint's last error; `None` where [`connect`] has noted more than is known here.
+fn told(failure: Failure) -> Option<Cow<'static, str>> {
+    Some(match failure {
+        Failure::Connect => return None,
+        Failure::Timeout => "no answer in time".into(),
+        Failure::Reset => "the connection broke".into(),
+        Failure::Protocol => "the answer is not valid HTTP".into(),
+        Failure::Status(status) => format!("answered {}", status.as_u16()).into(),
+        Failure::Grpc(code) => format!("answered grpc-status {code}").into(),
+        Failure::Slow => "answered too slowly".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,18 @@ fn the_reference_shows_every_key() {
     }
 }
 
+/// A file with everything about health switched on and nothing said about it, and one without.
+fn checked_pair() -> (config::model::Config, config::model::Config) {
+    let text = |more: &str| {
+        format!(
+            "listeners: {{ inbound: {{ address: 0.0.0.0:8080, forward: app }} }}\n\
+             upstreams: {{ app: {{ endpoints: [127.0.0.1:3000, 127.0.0.1:3001]{more} }} }}\n"
+        )
+    };
+    let on = ", health_check: { http: /healthz, interval_down: 1s }, outlier: { success_rate: {} }";
+    (checked(&text(on)).0, checked(&text("")).0)
+}
+
 #[test]
 fn defaults_in_the_reference_are_the_real_ones() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
@@ -51,6 +63,15 @@ fn defaults_in_the_reference_are_the_real_ones() {
         (shown_up.balance, shown_up.timeouts, shown_up.pool),
         (plain_up.balance, plain_up.timeouts, plain_up.pool)
     );
+    assert_eq!(shown_up.panic_threshold, plain_up.panic_threshold);
+    let (sample, plainest) = checked_pair();
+    assert_eq!(
+        shown.upstreams[2].health_check,
+        sample.upstreams[0].health_check
+    );
+    assert_eq!(shown.upstreams[2].outlier, sample.upstreams[0].outlier);
+    assert_eq!(shown.dns.family, plainest.dns.family);
+    assert_eq!(shown.dns.timeout, plainest.dns.timeout);
     assert_eq!(
         (shown_up.limits, shown.memory),
         (plain_up.limits, plain.memory)

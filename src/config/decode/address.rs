@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::Located;
+use super::super::model::{EndpointAddress, Located};
 use super::fields::Item;
 use super::scalars::scalar;
 
@@ -17,6 +17,7 @@ pub(super) enum Port {
 }
 
 const HINT: &str = "write `127.0.0.1:8080`";
+const ANY_PORT: &str = "write a port from 1 to 65535";
 
 /// An address at `item`.
 pub(super) fn socket(
@@ -41,6 +42,30 @@ pub(super) fn socket(
     }
 }
 
+/// An address or a host name, with a port, at `item`.
+pub(super) fn endpoint(item: &Item<'_>, out: &mut Diagnostics) -> Option<EndpointAddress> {
+    let found = scalar(item, "an address and a port", HINT, out)?;
+    match name(found.value()) {
+        Some(name) => Some(name),
+        None => socket(item, Port::Given, out).map(|it| EndpointAddress::Socket(it.value)),
+    }
+}
+
+/// `app.internal:8080`. `localhost` is an address, not a name to ask for.
+fn name(text: &str) -> Option<EndpointAddress> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+    let host = host.to_ascii_lowercase();
+    let labels = host.strip_suffix('.').unwrap_or(&host);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(legal);
+    // What ends in a number would be an IPv4 address, or was meant as one.
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit());
+    let valid = labels.len() <= 253 && !number && labels.split('.').all(label);
+    (valid && host != "localhost").then_some(EndpointAddress::Name { host, port })
+}
+
 type Mistake = (&'static str, String);
 
 fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
@@ -51,14 +76,14 @@ fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
         .map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
     match local.as_deref().unwrap_or(text).parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 && port == Port::Given => {
-            Err(("has port 0", "write a port from 1 to 65535".to_owned()))
+            Err(("has port 0", ANY_PORT.to_owned()))
         }
         Ok(address) => Ok(address),
-        Err(_) => Err(explain(text)),
+        Err(_) => Err(explain(text, port)),
     }
 }
 
-fn explain(text: &str) -> Mistake {
+fn explain(text: &str, use_of: Port) -> Mistake {
     if text.starts_with("unix:") || text.starts_with('/') {
         return (
             "is a unix socket, which is not supported yet",
@@ -90,13 +115,12 @@ fn explain(text: &str) -> Mistake {
         );
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return ("is not an IP address and a port", HINT.to_owned());
+        return no_port(text, use_of);
     };
-    if port.parse::<u16>().is_err() {
-        return (
-            "has no valid port",
-            "write a port from 1 to 65535".to_owned(),
-        );
+    match port.parse::<u16>() {
+        Err(_) => return ("has no valid port", ANY_PORT.to_owned()),
+        Ok(0) if use_of == Port::Given => return ("has port 0", ANY_PORT.to_owned()),
+        Ok(_) => {}
     }
     if host.matches(':').count() > 1 {
         return (
@@ -113,8 +137,27 @@ fn explain(text: &str) -> Mistake {
             "an IPv4 address has four numbers from 0 to 255".to_owned(),
         );
     }
-    (
-        "holds a host name; names are not resolved yet",
-        "write an IP address".to_owned(),
-    )
+    no_address(use_of)
+}
+
+/// There is no colon.
+fn no_port(text: &str, use_of: Port) -> Mistake {
+    if use_of == Port::Given && name(&format!("{text}:8080")).is_some() {
+        return ("has no port", format!("write `{text}:8080`"));
+    }
+    ("is not an IP address and a port", HINT.to_owned())
+}
+
+/// There is a port, and before it neither an IP address nor what resembles one.
+fn no_address(use_of: Port) -> Mistake {
+    match use_of {
+        Port::MayBeZero => (
+            "holds a host name, which cannot be bound",
+            "write an IP address of this host".to_owned(),
+        ),
+        Port::Given => (
+            "holds no IP address and no host name",
+            "a host name has letters, digits, `-`, `_` and dots".to_owned(),
+        ),
+    }
 }

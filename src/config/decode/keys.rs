@@ -6,6 +6,7 @@ pub(super) const ROOT: &[&str] = &[
     "listeners",
     "routes",
     "upstreams",
+    "dns",
     "admin",
     "access_log",
     "drain",
@@ -84,11 +85,15 @@ pub(super) const BACKOFF: &[&str] = &["base", "max", "jitter"];
 /// `upstreams.*`
 pub(super) const UPSTREAM: &[&str] = &[
     "endpoints",
+    "discovery",
     "balance",
     "timeouts",
     "pool",
     "retry_budget",
     "limits",
+    "health_check",
+    "outlier",
+    "panic_threshold",
 ];
 /// `upstreams.*.limits`
 pub(super) const UPSTREAM_LIMITS: &[&str] = &[
@@ -98,6 +103,32 @@ pub(super) const UPSTREAM_LIMITS: &[&str] = &[
     "endpoint_in_flight",
     "connections",
 ];
+/// `upstreams.*.discovery`
+pub(super) const DISCOVERY: &[&str] = &["file"];
+/// `upstreams.*.health_check`
+pub(super) const HEALTH_CHECK: &[&str] = &[
+    "http",
+    "tcp",
+    "interval",
+    "interval_down",
+    "timeout",
+    "rise",
+    "fall",
+];
+/// `upstreams.*.health_check.http`
+pub(super) const HEALTH_HTTP: &[&str] = &["path", "host", "expect"];
+/// `upstreams.*.outlier`
+pub(super) const OUTLIER: &[&str] = &[
+    "consecutive_failures",
+    "success_rate",
+    "eject_for",
+    "max_eject_for",
+    "max_ejected",
+];
+/// `upstreams.*.outlier.success_rate`
+pub(super) const SUCCESS_RATE: &[&str] = &["below", "min_requests", "window"];
+/// `dns`
+pub(super) const DNS: &[&str] = &["servers", "family", "timeout"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
@@ -135,6 +166,12 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.pool", POOL),
     ("upstreams.*.retry_budget", RETRY_BUDGET),
     ("upstreams.*.limits", UPSTREAM_LIMITS),
+    ("upstreams.*.discovery", DISCOVERY),
+    ("upstreams.*.health_check", HEALTH_CHECK),
+    ("upstreams.*.health_check.http", HEALTH_HTTP),
+    ("upstreams.*.outlier", OUTLIER),
+    ("upstreams.*.outlier.success_rate", SUCCESS_RATE),
+    ("dns", DNS),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),

@@ -6,11 +6,14 @@
 //! `snapshot` to say.
 
 mod address;
+mod discovery;
 mod fields;
+mod health;
 pub(super) mod keys;
 mod limits;
 mod listeners;
 mod matches;
+mod outlier;
 mod process;
 mod rate_limit;
 mod retry;
@@ -19,7 +22,7 @@ mod scalars;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};
-use super::model::{Config, Located};
+use super::model::{Config, Endpoint, Located};
 use super::yaml::{Node, Value};
 use fields::{Fields, Item};
 
@@ -47,8 +50,16 @@ pub(super) fn config(root: &Node, out: &mut Diagnostics) -> Config {
     if let Some(item) = root.get("upstreams") {
         config.upstreams = named(&item, Section::Upstreams, out, upstreams::upstream);
     }
+    if let Some(item) = root.get("dns") {
+        discovery::dns(item, &mut config.dns, out);
+    }
     process::process(&root, &mut config, out);
     config
+}
+
+/// Reads the whole tree of an endpoints file.
+pub(super) fn endpoints(root: &Node, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
+    upstreams::listed(&Item::root(root), out)
 }
 
 /// A mapping from names to sections.

@@ -1,18 +1,17 @@
 //! `upstreams.*`
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    Balance, Endpoint, Located, Pool, RetryBudget, Upstream, UpstreamLimits, UpstreamTimeouts,
+    Balance, Endpoint, EndpointAddress, Located, Pool, RetryBudget, Upstream, UpstreamLimits,
+    UpstreamTimeouts,
 };
 use super::super::source::Span;
 use super::super::yaml::Value;
-use super::address::{self, Port};
 use super::fields::{Fields, Item};
-use super::{keys, limits, retry, scalars};
+use super::{address, discovery, health, keys, limits, outlier, retry, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Reads one upstream.
@@ -25,13 +24,15 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         pool: Pool::default(),
         retry_budget: Some(RetryBudget::default()),
         limits: UpstreamLimits::default(),
+        discovery: None,
+        health_check: None,
+        outlier: None,
+        panic_threshold: Some(outlier::HALF),
     };
     let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
     };
-    if let Some(item) = fields.required("endpoints", "[127.0.0.1:3000]", out) {
-        upstream.endpoints = endpoints(&item, out);
-    }
+    sources(&fields, &mut upstream, out);
     let words = [
         ("round_robin", Balance::RoundRobin),
         ("least_connections", Balance::LeastConnections),
@@ -54,14 +55,45 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("limits") {
         upstream.limits = limits::upstream_limits(item, out);
     }
+    upstream.health_check = fields
+        .get("health_check")
+        .and_then(|item| health::health_check(&item, out));
+    upstream.outlier = fields
+        .get("outlier")
+        .and_then(|item| outlier::outlier(item, out));
+    if let Some(read) = fields
+        .get("panic_threshold")
+        .and_then(|item| outlier::percent_or_off(&item, out))
+    {
+        upstream.panic_threshold = read;
+    }
     upstream
 }
 
-fn endpoints(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
-    let Some(items) = item.items("addresses", "write a list: `[127.0.0.1:3000]`", out) else {
-        return Vec::new();
+/// `endpoints`, or `discovery` instead.
+fn sources(fields: &Fields<'_>, upstream: &mut Upstream, out: &mut Diagnostics) {
+    let Some(item) = fields.get("discovery") else {
+        if !fields.is_mistyped("discovery")
+            && let Some(item) = fields.required("endpoints", "[127.0.0.1:3000]", out)
+        {
+            upstream.endpoints = endpoints(&item, out);
+        }
+        return;
     };
-    if items.is_empty() {
+    if let Some(endpoints) = fields.get("endpoints") {
+        let message = format!("{} stands beside `discovery`", endpoints.title());
+        out.push(
+            Diagnostic::error(message)
+                .at(endpoints.key)
+                .label("remove one of them")
+                .related(item.key, "this tells the endpoints"),
+        );
+    }
+    upstream.discovery = discovery::discovery(item, out);
+}
+
+fn endpoints(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
+    if matches!(&item.node.value, Value::Sequence(items) if items.is_empty()) {
         let message = format!("{} is empty", item.title());
         out.push(
             Diagnostic::error(message)
@@ -69,14 +101,22 @@ fn endpoints(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
                 .label("write at least one address: `[127.0.0.1:3000]`"),
         );
     }
-    let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
+    listed(item, out)
+}
+
+/// The endpoints of a list, which may be empty.
+pub(super) fn listed(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
+    let Some(items) = item.items("addresses", "write a list: `[127.0.0.1:3000]`", out) else {
+        return Vec::new();
+    };
+    let mut seen: HashMap<EndpointAddress, Span> = HashMap::new();
     let mut endpoints = Vec::with_capacity(items.len());
     for item in items {
         let at = item.at();
         let Some(endpoint) = endpoint(item, out) else {
             continue;
         };
-        match seen.insert(endpoint.address, at) {
+        match seen.insert(endpoint.address.clone(), at) {
             None => endpoints.push(Located::new(endpoint, at)),
             Some(first) => out.push(
                 Diagnostic::error(format!(
@@ -95,7 +135,7 @@ fn endpoints(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<Endpoint>> {
 /// An address, or a mapping with its address and weight.
 fn endpoint(item: Item<'_>, out: &mut Diagnostics) -> Option<Endpoint> {
     if !matches!(item.node.value, Value::Mapping(_)) {
-        let address = address::socket(&item, Port::Given, out)?.value;
+        let address = address::endpoint(&item, out)?;
         return Some(Endpoint {
             address,
             weight: NonZeroU32::MIN,
@@ -106,9 +146,7 @@ fn endpoint(item: Item<'_>, out: &mut Diagnostics) -> Option<Endpoint> {
         .get("weight")
         .and_then(|item| scalars::integer(&item, 1..=256, out));
     let address = fields.required("address", "127.0.0.1:3000", out);
-    let address = address
-        .and_then(|item| address::socket(&item, Port::Given, out))?
-        .value;
+    let address = address.and_then(|item| address::endpoint(&item, out))?;
     Some(Endpoint {
         address,
         weight: weight.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),

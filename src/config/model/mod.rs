@@ -5,6 +5,8 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod discovery;
+mod health;
 mod limits;
 mod rate_limit;
 mod retry;
@@ -18,6 +20,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use discovery::*;
+pub use health::*;
 pub use limits::*;
 pub use rate_limit::*;
 pub use retry::*;
@@ -60,6 +64,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `upstreams`: where requests can go, by name.
     pub upstreams: Vec<Upstream>,
+    /// `dns`: who resolves the names of endpoints.
+    pub dns: Dns,
     /// `admin`: probes, metrics, control.
     pub admin: Admin,
     /// `access_log`: one JSON line a request. On by default, to standard output.
@@ -88,6 +94,7 @@ impl Default for Config {
             listeners: Vec::new(),
             routes: Vec::new(),
             upstreams: Vec::new(),
+            dns: Dns::default(),
             admin: Admin::default(),
             access_log: AccessLog::default(),
             drain: Drain::default(),

@@ -1,18 +1,21 @@
 //! `upstreams.*`
 
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
-use super::{Located, RetryBudget, UpstreamLimits};
+use super::{
+    Discovery, EndpointAddress, HealthCheck, Located, Outlier, RetryBudget, UpstreamLimits,
+};
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// The key in `upstreams`.
     pub name: Located<String>,
-    /// `endpoints`: at least one, no address twice. Required.
+    /// `endpoints`: at least one, no address twice. Required, unless there is `discovery`.
     pub endpoints: Vec<Located<Endpoint>>,
+    /// `discovery`: who tells the endpoints, if the file does not.
+    pub discovery: Option<Discovery>,
     /// `balance`. Default `round_robin`.
     pub balance: Balance,
     /// `timeouts`.
@@ -23,13 +26,20 @@ pub struct Upstream {
     pub retry_budget: Option<RetryBudget>,
     /// `limits`.
     pub limits: UpstreamLimits,
+    /// `health_check`. Default: none.
+    pub health_check: Option<HealthCheck>,
+    /// `outlier`: ejection of endpoints whose requests fail. Default: none.
+    pub outlier: Option<Outlier>,
+    /// `panic_threshold`: with a smaller share of endpoints in service, in per cent, all are used. 1 to 100, `None`
+    /// (`off`): never. Default 50.
+    pub panic_threshold: Option<NonZeroU8>,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `address`: IP and port (`localhost:3000` means `127.0.0.1:3000`).
-    pub address: SocketAddr,
+    /// `address`: IP or host name, and port (`localhost:3000` means `127.0.0.1:3000`).
+    pub address: EndpointAddress,
     /// `weight`: share relative to the others, 1 to 256. Default 1.
     pub weight: NonZeroU32,
 }

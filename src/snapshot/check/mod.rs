@@ -8,6 +8,7 @@ mod addresses;
 mod limits;
 mod retries;
 mod rules;
+mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,6 +20,7 @@ use addresses::addresses;
 use limits::limits;
 use retries::retries;
 use rules::rules;
+use upstreams::upstreams;
 
 /// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
 pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
@@ -30,6 +32,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     addresses(config, diagnostics);
     rules(config, diagnostics);
     limits(config, diagnostics);
+    upstreams(config, diagnostics);
     reachable(config, diagnostics);
     retries(config, diagnostics);
     diagnostics.sort();

@@ -4,6 +4,7 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+mod health;
 mod listeners;
 mod routes;
 mod upstreams;
@@ -19,6 +20,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
 use upstreams::compile_upstreams;
+
+pub use health::dns;
+pub use upstreams::targets;
 
 /// What listeners and routes refer to.
 struct Parts<'a> {

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Environment;
-use crate::config::model::{self, Balance, Config, HeaderCase};
+use super::health::{health_check, outlier};
+use crate::config::model::{self, Config, EndpointAddress, HeaderCase};
 use crate::policy::budget::{BudgetLimits, RetryBudget};
 use crate::policy::retry::NotRetried;
 use crate::snapshot::Snapshot;
 use crate::snapshot::limits::Limits;
-use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::balance::Balance;
+use crate::upstream::discover::{Discovery, Place, Target};
+use crate::upstream::members::{Listed, Members, Settings};
 use crate::upstream::pool::PoolSettings;
 use crate::upstream::{Upstream, UpstreamLimits};
 
@@ -48,51 +51,42 @@ fn compile_upstream(
     before: Option<(&model::Upstream, &Arc<Upstream>)>,
     environment: &Environment,
 ) -> Upstream {
-    let weights: Vec<NonZeroU32> = section
-        .endpoints
-        .iter()
-        .map(|endpoint| endpoint.value.weight)
-        .collect();
     let preserve_header_case = header_case == HeaderCase::Preserve;
-    // A pooled connection was set up for one way to write header names and cannot learn the other.
-    let previous = before
-        .map(|(_, upstream)| upstream)
-        .filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
-    let endpoint = |section: &model::Located<model::Endpoint>, name: &str| {
-        let address = section.value.address;
-        let kept = previous.and_then(|upstream| {
-            upstream
-                .endpoints
-                .iter()
-                .find(|kept| kept.address == address)
-        });
-        kept.map_or_else(
-            || {
-                let metrics = environment.metrics.endpoint(name, &address.to_string());
-                Arc::new(Endpoint::new(address, environment.workers, metrics))
-            },
-            Arc::clone,
-        )
-    };
-    Upstream {
-        endpoints: section
-            .endpoints
-            .iter()
-            .map(|item| endpoint(item, &section.name.value))
-            .collect(),
-        name: section.name.value.as_str().into(),
-        balancer: match section.balance {
-            Balance::RoundRobin => Balancer::RoundRobin(RoundRobin::new(&weights)),
-            Balance::LeastConnections => {
-                Balancer::LeastConnections(LeastConnections::new(&weights))
-            }
+    // What discovery knows stays in any case; a pooled connection was set up for one way to write header names and cannot
+    // learn the other.
+    let previous = before.map(|(_, upstream)| upstream);
+    let known = previous.and_then(|upstream| upstream.discovery.as_ref());
+    let previous =
+        previous.filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
+    let now = Instant::now();
+    let discovery = discovery(section, known, now);
+    let list = discovery
+        .as_ref()
+        .map_or_else(|| written(section), Discovery::addresses);
+    let name: Arc<str> = section.name.value.as_str().into();
+    let settings = Settings {
+        upstream: Arc::clone(&name),
+        balance: match section.balance {
+            model::Balance::RoundRobin => Balance::RoundRobin,
+            model::Balance::LeastConnections => Balance::LeastConnections,
         },
+        panic_threshold: section.panic_threshold,
+        workers: environment.workers,
+        metrics: Arc::clone(&environment.metrics),
+    };
+    let old = previous.map(|upstream| upstream.endpoints());
+    Upstream {
+        name,
+        members: Members::new(settings, &list, old.as_deref(), now.into_std()),
+        discovery,
+        health_check: section.health_check.as_ref().and_then(health_check),
+        outlier: section.outlier.as_ref().map(outlier),
         limits: upstream_limits(section, limits),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         pool: pool_settings(section, preserve_header_case),
         retry_budget: budget(section, before),
-        metrics: environment.metrics.upstream(
+        metrics: environment.metrics.retries(
             &section.name.value,
             &NotRetried::ALL.map(NotRetried::as_str),
         ),
@@ -150,4 +144,45 @@ fn budget(
         };
         Arc::new(RetryBudget::new(limits, Instant::now().into_std()))
     }))
+}
+
+/// `None`: every endpoint is an address in the configuration.
+fn discovery(
+    section: &model::Upstream,
+    known: Option<&Discovery>,
+    now: Instant,
+) -> Option<Discovery> {
+    let file = section.discovery.as_ref();
+    let file = file.map(|discovery| PathBuf::from(&discovery.file.value));
+    let named = |endpoint: &model::Located<model::Endpoint>| {
+        matches!(endpoint.value.address, EndpointAddress::Name { .. })
+    };
+    let needed = file.is_some() || section.endpoints.iter().any(named);
+    needed.then(|| Discovery::new(targets(&section.endpoints), file, known, now))
+}
+
+/// What is written, for whoever finds out the addresses.
+pub fn targets(endpoints: &[model::Located<model::Endpoint>]) -> Vec<Target> {
+    let target = |endpoint: &model::Located<model::Endpoint>| Target {
+        place: match &endpoint.value.address {
+            EndpointAddress::Socket(address) => Place::Address(*address),
+            EndpointAddress::Name { host, port } => Place::Name {
+                host: host.as_str().into(),
+                port: *port,
+            },
+        },
+        weight: endpoint.value.weight,
+    };
+    endpoints.iter().map(target).collect()
+}
+
+/// The addresses that are written.
+fn written(section: &model::Upstream) -> Vec<Listed> {
+    let address = |endpoint: &model::Located<model::Endpoint>| -> Option<(_, NonZeroU32)> {
+        match endpoint.value.address {
+            EndpointAddress::Socket(address) => Some((address, endpoint.value.weight)),
+            EndpointAddress::Name { .. } => None,
+        }
+    };
+    section.endpoints.iter().filter_map(address).collect()
 }

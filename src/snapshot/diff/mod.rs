@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::model::{Config, Listener};
 use routes::write_route;
-use upstreams::write_upstream;
+use upstreams::{write_dns, write_upstream};
 
 /// A line for each difference, by path.
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
@@ -56,6 +56,7 @@ fn lines(config: &Config) -> Lines {
         .upstreams
         .iter()
         .for_each(|upstream| write_upstream(&mut lines, upstream));
+    write_dns(&mut lines, &config.dns);
     let mut line = |path: &str, value: String| drop(lines.insert(path.into(), value));
     let address = |address: &Option<crate::config::model::Located<std::net::SocketAddr>>| {
         address

@@ -1,7 +1,7 @@
-//! `upstreams` as lines.
+//! `upstreams` and `dns` as lines.
 
-use super::{Lines, limits, time, word};
-use crate::config::model::Upstream;
+use super::{Lines, limits, list, time, word};
+use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream};
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     let mut line = |key: &str, value: String| {
@@ -12,6 +12,9 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
             &format!("endpoints.{}", endpoint.value.address),
             format!("weight {}", endpoint.value.weight),
         );
+    }
+    if let Some(discovery) = &upstream.discovery {
+        line("discovery.file", discovery.file.value.clone());
     }
     line("balance", word(&upstream.balance));
     line("timeouts.connect", time(upstream.timeouts.connect));
@@ -31,4 +34,74 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     });
     line("retry_budget", budget.unwrap_or("off".into()));
     limits::write_upstream_limits(&upstream.limits, &mut line);
+    let off = || "off".to_owned();
+    line(
+        "panic_threshold",
+        upstream.panic_threshold.map_or_else(off, share),
+    );
+    let check = upstream.health_check.as_ref();
+    line("health_check", check.map_or_else(off, asks));
+    if let Some(check) = check {
+        line("health_check.interval", time(check.interval.value));
+        line(
+            "health_check.interval_down",
+            check.interval_down.map_or("default".into(), time),
+        );
+        line("health_check.timeout", time(check.timeout.value));
+        line("health_check.rise", check.rise.to_string());
+        line("health_check.fall", check.fall.to_string());
+    }
+    let outlier = upstream.outlier.as_ref();
+    line("outlier", outlier.map_or_else(off, |_| "on".into()));
+    if let Some(outlier) = outlier {
+        write_outlier(&mut line, outlier);
+    }
+}
+
+fn write_outlier(line: &mut impl FnMut(&str, String), outlier: &Outlier) {
+    let rows = outlier.consecutive_failures;
+    line(
+        "outlier.consecutive_failures",
+        rows.map_or("off".into(), |rows| rows.to_string()),
+    );
+    let rate = outlier.success_rate.map(|rate| {
+        let window = time(rate.window);
+        format!(
+            "below {}% of at least {} in {window}",
+            rate.below, rate.min_requests
+        )
+    });
+    line("outlier.success_rate", rate.unwrap_or("off".into()));
+    line("outlier.eject_for", time(outlier.eject_for.value));
+    line("outlier.max_eject_for", time(outlier.max_eject_for.value));
+    line("outlier.max_ejected", share(outlier.max_ejected));
+}
+
+pub(super) fn write_dns(lines: &mut Lines, dns: &Dns) {
+    let mut line = |key: &str, value: String| drop(lines.insert(format!("dns.{key}"), value));
+    line("servers", list(&dns.servers));
+    line("family", word(&dns.family));
+    line("timeout", time(dns.timeout));
+}
+
+fn share(share: std::num::NonZeroU8) -> String {
+    format!("{share}%")
+}
+
+fn asks(check: &HealthCheck) -> String {
+    let HealthQuestion::Http { path, host, expect } = &check.question else {
+        return "tcp".into();
+    };
+    let host = host.as_ref().map(|host| format!(" host {host}"));
+    let expect = expect
+        .iter()
+        .map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+    format!(
+        "http {path}{} expect {}",
+        host.unwrap_or_default(),
+        list(expect)
+    )
 }

@@ -186,6 +186,11 @@ impl Origin {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.lock().unwrap().len()
+    }
+
     /// Requests whose heads have arrived so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()

@@ -1,0 +1,56 @@
+//! Why nobody can be asked: each endpoint's state and its last error.
+//!
+//! Path: [`super::attempt`] calls it when the upstream picks nobody. The answer costs no wait.
+
+use std::time::{Duration, Instant};
+
+use super::error::{ProxyError, Refusal};
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Service;
+
+/// Endpoints that a message names; more names tell nobody more.
+const NAMED: usize = 5;
+
+/// The error of a request that finds no endpoint in service, or none at all, at `now`.
+pub fn nobody(upstream: &Upstream, now: Instant) -> ProxyError {
+    let set = upstream.endpoints();
+    let name = &upstream.name;
+    if set.iter().len() == 0 {
+        let why = (upstream.discovery.as_ref()).and_then(|discovery| discovery.trouble());
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        return ProxyError::NoEndpoint(Box::new(Refusal {
+            message: format!("upstream `{name}` has no endpoint{why}"),
+            ..Refusal::default()
+        }));
+    }
+    let each = set.iter().take(NAMED);
+    let each: Vec<String> = each
+        .map(|endpoint| format!("{} {}", endpoint.label, endpoint.describe(now)))
+        .collect();
+    let more = match set.iter().len() - each.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let returns = set
+        .iter()
+        .filter_map(|endpoint| match endpoint.service(now) {
+            Service::Ejected { left, .. } => Some(left),
+            Service::In | Service::Unhealthy => None,
+        });
+    let checked = upstream
+        .health_check
+        .as_ref()
+        .map(|check| check.interval_down);
+    ProxyError::NoHealthyEndpoint(Box::new(Refusal {
+        message: format!(
+            "no endpoint of upstream `{name}` is in service: {}{more}",
+            each.join("; ")
+        ),
+        retry_after: returns.chain(checked).min().map(at_least_a_second),
+        ..Refusal::default()
+    }))
+}
+
+fn at_least_a_second(wait: Duration) -> Duration {
+    wait.max(Duration::from_secs(1))
+}

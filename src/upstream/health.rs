@@ -1,0 +1,246 @@
+//! Asks endpoints how they are.
+//!
+//! Path: `app` spawns [`tend`] for each upstream with a `health_check`, on the control runtime; workers never check. What
+//! a result means is for [`crate::policy::health`] to say; when an endpoint turns, [`super::members`] looks again.
+//! A check is bounded in time and size, whatever the endpoint does: it opens a connection of its own, asks one question
+//! and closes. A redirect is an answer like any other and is not followed.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Upstream;
+use super::endpoint::Endpoint;
+use crate::policy::health::{CheckResult, Health, Thresholds};
+use crate::telemetry::health::CheckLabel;
+use crate::telemetry::metrics::Metrics;
+
+/// More of an answer's body is not read; what came by then counts.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Longest head of an answer, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How an upstream's endpoints are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub question: Question,
+    /// From the end of a check to the next one, while the endpoint is healthy; ± 10 %.
+    pub interval: Duration,
+    /// The same while it is not.
+    pub interval_down: Duration,
+    /// Limit of a check, from connecting to the end of the answer.
+    pub timeout: Duration,
+    /// How many results in a row count.
+    pub thresholds: Thresholds,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Whether a connection can be opened.
+    Tcp,
+    /// What a GET is answered with.
+    Http(HttpQuestion),
+}
+
+/// A GET and the answers to it that are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpQuestion {
+    /// What to get.
+    pub path: PathAndQuery,
+    /// The `Host`; `None`: the endpoint's address.
+    pub host: Option<HeaderValue>,
+    /// The good statuses.
+    pub expect: Box<[RangeInclusive<u16>]>,
+}
+
+/// Checks the endpoints of `upstream`, those that come included, until it is dropped. A check needs one of `slots`.
+pub async fn tend(upstream: Arc<Upstream>, metrics: Arc<Metrics>, slots: Arc<Semaphore>) {
+    let mut tended: HashMap<SocketAddr, (Arc<Endpoint>, AbortOnDropHandle<()>)> = HashMap::new();
+    loop {
+        let set = upstream.endpoints();
+        tended.retain(|_, (endpoint, _)| set.iter().any(|it| Arc::ptr_eq(it, endpoint)));
+        for endpoint in set.iter() {
+            tended.entry(endpoint.address).or_insert_with(|| {
+                let watch = Watch {
+                    upstream: Arc::clone(&upstream),
+                    endpoint: Arc::clone(endpoint),
+                    metrics: Arc::clone(&metrics),
+                    slots: Arc::clone(&slots),
+                };
+                let task = AbortOnDropHandle::new(tokio::spawn(watch.run()));
+                (Arc::clone(endpoint), task)
+            });
+        }
+        drop(set);
+        upstream.members.changed().await;
+    }
+}
+
+/// The checks of one endpoint.
+struct Watch {
+    upstream: Arc<Upstream>,
+    endpoint: Arc<Endpoint>,
+    metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
+}
+
+impl Watch {
+    async fn run(self) {
+        let Some(check) = self.upstream.health_check.clone() else {
+            return;
+        };
+        let mut health = Health::unchecked(self.endpoint.is_healthy());
+        loop {
+            // The semaphore is never closed.
+            let slot = self.slots.acquire().await;
+            let seen = ask(self.endpoint.address, &check).await;
+            drop(slot);
+            self.tell(&mut health, seen, check.thresholds);
+            let interval = if health.is_healthy() {
+                check.interval
+            } else {
+                check.interval_down
+            };
+            // Many sidecars that start together do not go on asking together.
+            sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+        }
+    }
+
+    fn tell(&self, health: &mut Health, seen: Result<(), String>, thresholds: Thresholds) {
+        let now = Instant::now().into_std();
+        let (upstream, label) = (&*self.upstream.name, &*self.endpoint.label);
+        let (result, count) = match &seen {
+            Ok(()) => (CheckResult::Passed, CheckLabel::Passed),
+            Err(_) => (CheckResult::Failed, CheckLabel::Failed),
+        };
+        self.metrics.health_check(upstream, label, count);
+        if let Err(error) = &seen {
+            self.endpoint.note_error(error, now);
+        }
+        let turned = health.observe(result, thresholds);
+        let healthy = health.is_healthy();
+        self.metrics.endpoint_healthy(upstream, label, healthy);
+        if !turned {
+            return;
+        }
+        self.endpoint.set_healthy(healthy);
+        self.upstream.members.refresh(now);
+        match seen {
+            Ok(()) => {
+                let detail = format!("{upstream} {label}");
+                tracing::info!(detail, upstream, endpoint = label, "endpoint healthy");
+            }
+            Err(error) => {
+                let detail = format!("{upstream} {label}: {error}");
+                tracing::warn!(detail, upstream, endpoint = label, "endpoint unhealthy");
+            }
+        }
+    }
+}
+
+/// Checks `address` once.
+///
+/// # Errors
+///
+/// Why it is not well, in a few words.
+pub async fn ask(address: SocketAddr, check: &HealthCheck) -> Result<(), String> {
+    let asked = async {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("connect: {}", words(&error)))?;
+        match &check.question {
+            Question::Tcp => Ok(()),
+            Question::Http(question) => get(stream, address, question).await,
+        }
+    };
+    let limit = check.timeout;
+    timeout(limit, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
+}
+
+async fn get(
+    stream: TcpStream,
+    address: SocketAddr,
+    question: &HttpQuestion,
+) -> Result<(), String> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD);
+    let (mut sender, driver) = builder
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(|error| words(&error))?;
+    // Ends with this check, and closes the connection.
+    let _driver = AbortOnDropHandle::new(tokio::spawn(driver));
+    let answer = sender.send_request(question.request(address)).await;
+    let answer = answer.map_err(|error| {
+        if error.is_parse() {
+            "the answer is not valid HTTP".into()
+        } else {
+            words(&error)
+        }
+    })?;
+    let status = answer.status().as_u16();
+    if !question.expect.iter().any(|range| range.contains(&status)) {
+        return Err(format!("answered {status}"));
+    }
+    drain(answer.into_body()).await
+}
+
+/// An endpoint that answers well but cannot finish is not well.
+async fn drain(mut body: Incoming) -> Result<(), String> {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| words(&error))?;
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > MAX_BODY {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl HttpQuestion {
+    fn request(&self, address: SocketAddr) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = Uri::from(self.path.clone());
+        let host = self.host.clone();
+        let host = host.or_else(|| HeaderValue::from_str(&address.to_string()).ok());
+        let headers = request.headers_mut();
+        headers.extend(host.map(|host| (HOST, host)));
+        let agent = concat!("outrigger/", env!("CARGO_PKG_VERSION"), " (health check)");
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+}
+
+/// The innermost error, without its number.
+pub(super) fn words(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_ascii_lowercase()
+}
