@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::policy::rate_limit::{Limiter, Rate};
 use crate::route::rate_key::RateKey;
 use crate::telemetry::limits::RateMetrics;
-use crate::upstream::admission::Admission;
+use crate::upstream::request_limit::RequestLimit;
 
 /// The limits of one route.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct RouteLimits {
     /// The rules of its rate limit, in the file's order; all must hold.
     pub rules: Box<[Arc<RateRule>]>,
     /// Its requests under way.
-    pub admission: Option<Arc<Admission>>,
+    pub requests: Option<Arc<RequestLimit>>,
 }
 
 /// One rule of a rate limit.
@@ -103,7 +103,7 @@ impl Drop for Place<'_> {
 impl RouteLimits {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.admission.is_none()
+        self.rules.is_empty() && self.requests.is_none()
     }
 
     /// Sets the gauges.
@@ -111,6 +111,6 @@ impl RouteLimits {
         for rule in &self.rules {
             (rule.metrics).observe(rule.limiter.keys(), rule.limiter.evictions());
         }
-        self.admission.iter().for_each(|limit| limit.observe());
+        self.requests.iter().for_each(|limit| limit.observe());
     }
 }

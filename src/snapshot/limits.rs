@@ -15,14 +15,14 @@ use crate::route::limits::{Exceeded, RateHeaders, RateRule, RouteLimits, Waiting
 use crate::route::rate_key::{Part, RateKey};
 use crate::telemetry::limits::Scope;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::admission::Admission;
+use crate::upstream::request_limit::RequestLimit;
 
 /// All limits of a snapshot.
 #[derive(Debug, Default)]
 pub struct Limits {
     routes: HashMap<String, (RouteSection, Arc<RouteLimits>)>,
-    listeners: HashMap<String, (InFlightLimit, Arc<Admission>)>,
-    upstreams: HashMap<String, (InFlightLimit, Arc<Admission>)>,
+    listeners: HashMap<String, (InFlightLimit, Arc<RequestLimit>)>,
+    upstreams: HashMap<String, (InFlightLimit, Arc<RequestLimit>)>,
     /// The process's memory; one for all snapshots.
     pub memory: Arc<Budget>,
 }
@@ -39,14 +39,14 @@ impl Limits {
     pub(super) fn compile(config: &Config, previous: Option<&Self>, metrics: &Metrics) -> Self {
         let nothing = Self::default();
         let previous = previous.unwrap_or(&nothing);
-        let admission = |scope, name: &str, section: &InFlightLimit| {
+        let request_limit = |scope, name: &str, section: &InFlightLimit| {
             let kept = match scope {
                 Scope::Listener => previous.listeners.get(name),
                 _ => previous.upstreams.get(name),
             };
             let limit = match kept {
                 Some((before, limit)) if before == section => Some(Arc::clone(limit)),
-                _ => admission(section, scope, name, metrics),
+                _ => request_limit(section, scope, name, metrics),
             };
             limit.map(|limit| (name.to_owned(), (*section, limit)))
         };
@@ -60,12 +60,16 @@ impl Limits {
             listeners: config
                 .listeners
                 .iter()
-                .filter_map(|it| admission(Scope::Listener, &it.name.value, &it.limits.in_flight))
+                .filter_map(|it| {
+                    request_limit(Scope::Listener, &it.name.value, &it.limits.in_flight)
+                })
                 .collect(),
             upstreams: config
                 .upstreams
                 .iter()
-                .filter_map(|it| admission(Scope::Upstream, &it.name.value, &it.limits.in_flight))
+                .filter_map(|it| {
+                    request_limit(Scope::Upstream, &it.name.value, &it.limits.in_flight)
+                })
                 .collect(),
             memory: Arc::clone(&previous.memory),
         }
@@ -78,12 +82,12 @@ impl Limits {
     }
 
     /// That of a listener.
-    pub fn listener(&self, name: &str) -> Option<Arc<Admission>> {
+    pub fn listener(&self, name: &str) -> Option<Arc<RequestLimit>> {
         self.listeners.get(name).map(|(_, limit)| Arc::clone(limit))
     }
 
     /// That of an upstream.
-    pub fn upstream(&self, name: &str) -> Option<Arc<Admission>> {
+    pub fn upstream(&self, name: &str) -> Option<Arc<RequestLimit>> {
         self.upstreams.get(name).map(|(_, limit)| Arc::clone(limit))
     }
 
@@ -133,9 +137,9 @@ fn route_limits(
     let kept = before.filter(|(old, _)| old.limits == route.limits);
     let limits = RouteLimits {
         rules: rules.collect(),
-        admission: match kept {
-            Some((_, limits)) => limits.admission.clone(),
-            None => admission(&route.limits, Scope::Route, name, metrics),
+        requests: match kept {
+            Some((_, limits)) => limits.requests.clone(),
+            None => request_limit(&route.limits, Scope::Route, name, metrics),
         },
     };
     (name.clone(), (section, Arc::new(limits)))
@@ -201,14 +205,14 @@ fn headers(headers: model::RateHeaders) -> RateHeaders {
     }
 }
 
-fn admission(
+fn request_limit(
     section: &InFlightLimit,
     scope: Scope,
     name: &str,
     metrics: &Metrics,
-) -> Option<Arc<Admission>> {
+) -> Option<Arc<RequestLimit>> {
     let limit = section.in_flight?;
-    Some(Arc::new(Admission::new(
+    Some(Arc::new(RequestLimit::new(
         Gate::new(limit.get(), section.pending),
         section.pending_wait,
         (scope, name.into()),

@@ -24,8 +24,8 @@ use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::Upstream;
-use crate::upstream::admission::Admission;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::request_limit::RequestLimit;
 use forwarding::Forwarding;
 use limits::Limits;
 
@@ -72,7 +72,7 @@ pub struct Listener {
     /// Size limits of its connections.
     pub limits: ListenerLimits,
     /// Its requests under way.
-    pub admission: Option<Arc<Admission>>,
+    pub requests: Option<Arc<RequestLimit>>,
     /// Which route takes a request.
     pub routes: Table<Arc<Route>>,
     /// Stands for the route when there is none.

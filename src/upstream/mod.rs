@@ -5,7 +5,6 @@
 //! flight, health, ejection) lives in the [`endpoint::Endpoint`], so it survives a reload of everything around it.
 //! Beside the path: [`health`] asks endpoints how they are, [`discover`] finds out which ones there are.
 
-pub mod admission;
 pub mod balance;
 pub mod connect;
 pub mod connection;
@@ -16,6 +15,7 @@ pub mod members;
 pub mod pool;
 pub mod replay_room;
 pub mod request_body;
+pub mod request_limit;
 
 use crate::policy::budget::RetryBudget;
 use crate::policy::failure::{Failure, Verdict};
@@ -62,7 +62,7 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 pub struct UpstreamLimits {
     /// Of all endpoints together.
-    pub admission: Option<Arc<admission::Admission>>,
+    pub requests: Option<Arc<request_limit::RequestLimit>>,
     /// Of one endpoint.
     pub per_endpoint: Option<NonZeroU32>,
     /// The key that says so.

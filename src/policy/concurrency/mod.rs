@@ -1,6 +1,6 @@
 //! How many may be under way at once.
 //!
-//! Path: `upstream::admission` puts names, metrics and time around a [`Gate`]; `proxy::admit` holds its permits in the
+//! Path: `upstream::request_limit` puts names, metrics and time around a [`Gate`]; `proxy::admit` holds its permits in the
 //! exchange, to the end of the answer's body.
 
 mod gate;

@@ -18,7 +18,7 @@ use super::super::stack::Opened;
 use super::{denied_by, out_of_memory};
 use crate::policy::concurrency::{Entry, Permit};
 use crate::telemetry::limits::Scope;
-use crate::upstream::admission::{Admission, Denied};
+use crate::upstream::request_limit::{Denied, RequestLimit};
 
 /// Lets in as many as there may be.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,7 @@ fn enter(exchange: &Exchange) -> Result<Option<Wait>, ProxyError> {
     if exchange.snapshot.limits.memory.sheds() {
         return Err(out_of_memory(exchange));
     }
-    let Some(limit) = &exchange.listener.admission else {
+    let Some(limit) = &exchange.listener.requests else {
         return Ok(None);
     };
     match limit.enter().map_err(|denied| denied_by(limit, denied))? {
@@ -94,7 +94,7 @@ fn enter(exchange: &Exchange) -> Result<Option<Wait>, ProxyError> {
     }
 }
 
-fn timed_out(limit: &Admission, denied: Denied) -> ProxyError {
+fn timed_out(limit: &RequestLimit, denied: Denied) -> ProxyError {
     denied_by(limit, denied)
 }
 

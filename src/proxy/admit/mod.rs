@@ -21,7 +21,7 @@ use crate::policy::concurrency::{Entry, Permit};
 use crate::route::Route;
 use crate::telemetry::limits::Scope;
 use crate::upstream::Upstream;
-use crate::upstream::admission::{Admission, Denied};
+use crate::upstream::request_limit::{Denied, RequestLimit};
 
 /// When to come again where nobody knows how long it will last.
 const SOON: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub async fn admit(
         exchange.note(|record| record.waited = true);
         Box::pin(waits.pass()).await;
     }
-    let limits = [&route.limits.admission, &route.upstream.limits.admission];
+    let limits = [&route.limits.requests, &route.upstream.limits.requests];
     for limit in limits.into_iter().flatten() {
         enter(exchange, limit, deadline).await?;
     }
@@ -79,7 +79,7 @@ pub async fn admit(
 
 async fn enter(
     exchange: &Exchange,
-    limit: &Admission,
+    limit: &RequestLimit,
     deadline: Option<Instant>,
 ) -> Result<(), ProxyError> {
     let entered = match limit.enter() {
@@ -95,7 +95,7 @@ async fn enter(
     Ok(())
 }
 
-fn denied_by(limit: &Admission, denied: Denied) -> ProxyError {
+fn denied_by(limit: &RequestLimit, denied: Denied) -> ProxyError {
     let (kind, section) = match limit.scope {
         Scope::Listener => (Overload::Listener, "listeners"),
         Scope::Route => (Overload::Route, "routes"),

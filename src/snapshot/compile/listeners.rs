@@ -65,7 +65,7 @@ fn compile_listener(
         direction,
         timeouts: section.timeouts,
         limits: section.limits,
-        admission: parts.limits.listener(&name),
+        requests: parts.limits.listener(&name),
         routes: compile_routes(section, config, parts, &telemetry),
         no_route: telemetry(&NO_ROUTE.into()),
         metrics: metrics.listener(direction.as_str(), &name),

@@ -104,7 +104,7 @@ fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits
         (requests, _) => requests.is_none(),
     };
     UpstreamLimits {
-        admission: limits.upstream(&section.name.value),
+        requests: limits.upstream(&section.name.value),
         per_endpoint: if by_connections {
             connections
         } else {

@@ -13,7 +13,7 @@ use crate::telemetry::limits::{AdmissionMetrics, Scope};
 
 /// One limit.
 #[derive(Debug)]
-pub struct Admission {
+pub struct RequestLimit {
     gate: Arc<Gate>,
     /// Whose requests it counts.
     pub scope: Scope,
@@ -33,7 +33,7 @@ pub enum Denied {
     TimedOut,
 }
 
-impl Admission {
+impl RequestLimit {
     /// Puts a name around `gate`.
     pub fn new(
         gate: Gate,
