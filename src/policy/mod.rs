@@ -2,5 +2,6 @@
 //!
 //! Path: `proxy` asks, acts and records.
 
+pub mod circuit_breaker;
 pub mod failure;
 pub mod replay;
