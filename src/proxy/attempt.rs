@@ -12,13 +12,16 @@ use hyper::body::Incoming;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
+use super::admit::admit;
 use super::body::Lease;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::verdict;
 use crate::policy::replay::{self, Replay, RequestContent};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
+use crate::upstream::admission::Admission;
 use crate::upstream::connect::connect;
 use crate::upstream::connection::{Connection, SendFailure};
 use crate::upstream::endpoint::Endpoint;
@@ -43,13 +46,38 @@ const STALE: &str = "stale_connection";
 pub async fn attempt(
     exchange: &Exchange,
     upstream: &Arc<Upstream>,
-    mut request: Box<Request<RequestBody>>,
+    request: Box<Request<RequestBody>>,
     deadline: Option<Instant>,
 ) -> Result<Answer, ProxyError> {
-    let endpoint = &upstream
-        .pick(&[], exchange.started.into_std())
-        .ok_or(ProxyError::NoEndpoint)?;
-    let in_flight = endpoint.enter();
+    let mut admission = admit(upstream, &[], exchange.started.into_std())?;
+    let sent = send(exchange, &admission, request, deadline).await;
+    let now = Instant::now();
+    let elapsed = now.saturating_duration_since(exchange.started);
+    match sent {
+        Ok((response, connection)) => {
+            let head = (response.status(), response.headers());
+            admission.answered(head, elapsed, now.into_std());
+            let lease = Lease {
+                connection,
+                admission,
+                worker: exchange.engine.worker,
+            };
+            Ok(Answer { response, lease })
+        }
+        Err(error) => {
+            admission.report(verdict::of(&error), elapsed, now.into_std());
+            Err(error)
+        }
+    }
+}
+
+async fn send(
+    exchange: &Exchange,
+    admission: &Admission,
+    mut request: Box<Request<RequestBody>>,
+    deadline: Option<Instant>,
+) -> Result<(Response<Incoming>, Box<Connection>), ProxyError> {
+    let (upstream, endpoint) = (admission.upstream(), admission.endpoint());
     let worker = exchange.engine.worker;
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
     loop {
@@ -68,13 +96,7 @@ pub async fn attempt(
             Ok(response) => {
                 connection.learn_keep_alive(response.headers());
                 trace.end(AttemptResult::Response, Outcome::Status(response.status()));
-                let lease = Lease {
-                    connection,
-                    upstream: Arc::clone(upstream),
-                    worker,
-                    in_flight,
-                };
-                return Ok(Answer { response, lease });
+                return Ok((response, connection));
             }
             Err(WaitFailure::Unsent(unsent, _)) if connection.is_reused() => {
                 trace.stale();

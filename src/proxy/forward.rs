@@ -88,7 +88,7 @@ fn pass_on(
     }
     let limits = BodyLimits {
         deadline: deadline.filter(|_| !is_stream(&head)),
-        idle: lease.upstream.idle_timeout,
+        idle: lease.admission.upstream().idle_timeout,
     };
     Response::from_parts(
         head,

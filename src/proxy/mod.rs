@@ -4,6 +4,7 @@
 //! turns errors into answers → [`forward`] finds the route and makes attempts → [`body`] streams the answer and ends the
 //! exchange. Only [`respond`] invents answers.
 
+pub mod admit;
 pub mod attempt;
 pub mod body;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod seen;
 pub mod service;
 pub mod stack;
 pub mod upgrade;
+pub mod verdict;
 
 use std::any::Any;
 use std::net::SocketAddr;

@@ -95,9 +95,11 @@ impl Snapshot {
             let endpoints = snapshot.upstreams.iter().flat_map(|u| &u.endpoints);
             endpoints.map(Arc::clone).collect::<Vec<_>>()
         };
-        let kept: HashSet<_> = of(next).iter().map(Arc::as_ptr).collect();
+        // The pool stays when only what is around it changes.
+        let pool = |endpoint: &Arc<Endpoint>| Arc::as_ptr(&endpoint.pool);
+        let kept: HashSet<_> = of(next).iter().map(pool).collect();
         let mut gone = of(self);
-        gone.retain(|endpoint| !kept.contains(&Arc::as_ptr(endpoint)));
+        gone.retain(|endpoint| !kept.contains(&pool(endpoint)));
         gone
     }
 

@@ -5,6 +5,7 @@
 
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::breaker::{BreakerFamilies, BreakerMetrics};
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
@@ -16,6 +17,7 @@ pub struct Metrics {
     pub(super) requests: RequestFamilies,
     connections: ConnectionFamilies,
     upstreams: UpstreamFamilies,
+    breakers: BreakerFamilies,
     config: ConfigFamilies,
     access_log_dropped: IntCounter,
 }
@@ -140,6 +142,7 @@ impl Metrics {
             requests: RequestFamilies::new(&families)?,
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
+            breakers: BreakerFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
@@ -196,6 +199,11 @@ impl Metrics {
             connects: connects("ok"),
             connect_failures: connects("failed"),
         }
+    }
+
+    /// Resolves the handles of a circuit breaker; the upstream's own has the `endpoint` "".
+    pub fn breaker(&self, upstream: &str, endpoint: &str, mode: &str) -> BreakerMetrics {
+        self.breakers.handles(upstream, endpoint, mode)
     }
 
     /// Counts an exchange that the proxy answered itself or had to cut.

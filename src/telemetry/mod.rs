@@ -4,7 +4,9 @@
 //! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
 
 pub mod access_log;
+pub mod breaker;
 mod families;
+pub mod journal;
 pub mod metrics;
 pub mod record;
 pub mod route;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::breaker::Breaker;
 use super::pool::Pool;
 use crate::telemetry::metrics::EndpointMetrics;
 
@@ -18,10 +19,12 @@ pub struct Endpoint {
     /// The address as text, for logs.
     pub label: Arc<str>,
     /// Idle connections.
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
     /// Handles of its metrics.
     pub metrics: EndpointMetrics,
-    in_flight: AtomicUsize,
+    /// Its circuit breaker, if its upstream has any.
+    pub breaker: Option<Arc<Breaker>>,
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Endpoint {
@@ -30,15 +33,31 @@ impl Endpoint {
         Self {
             address,
             label: address.to_string().into(),
-            pool: Pool::new(workers, metrics.idle.clone()),
+            pool: Arc::new(Pool::new(workers, metrics.idle.clone())),
             metrics,
-            in_flight: AtomicUsize::new(0),
+            breaker: None,
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// The same endpoint with the breaker of another configuration: what belongs to the address is shared.
+    #[must_use]
+    pub fn with_breaker(&self, breaker: Option<Arc<Breaker>>) -> Self {
+        Self {
+            address: self.address,
+            label: Arc::clone(&self.label),
+            pool: Arc::clone(&self.pool),
+            metrics: self.metrics.clone(),
+            breaker,
+            in_flight: Arc::clone(&self.in_flight),
         }
     }
 
     /// Whether it may be sent a request at `now`: healthy, not ejected, its breaker not open, its limits not reached.
-    pub fn admits(&self, _now: Instant) -> bool {
-        true
+    pub fn admits(&self, now: Instant) -> bool {
+        self.breaker
+            .as_ref()
+            .is_none_or(|breaker| breaker.would_admit(now))
     }
 
     /// Requests under way, from the pick of the endpoint to the end of the answer's body.

@@ -4,7 +4,9 @@
 //! one with [`connect`], and sends. State that belongs to an address (pool, requests in flight) lives in the
 //! [`endpoint::Endpoint`], so it survives a reload of everything around it.
 
+pub mod admission;
 pub mod balance;
+pub mod breaker;
 pub mod connect;
 pub mod connection;
 pub mod endpoint;
@@ -15,10 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::Balancer;
+use breaker::Breakers;
 use endpoint::Endpoint;
 use pool::PoolSettings;
 
-use crate::policy::failure::Verdict;
+use crate::policy::failure::{Classifier, Verdict};
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
@@ -35,6 +38,10 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// What the pools keep.
     pub pool: PoolSettings,
+    /// What counts as a failure of its endpoints.
+    pub failure: Classifier,
+    /// Its circuit breakers, if it has any.
+    pub breakers: Option<Arc<Breakers>>,
 }
 
 impl Upstream {

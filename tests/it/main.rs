@@ -20,6 +20,7 @@ mod admin;
 mod bad_start;
 mod balancing;
 mod cancel;
+mod circuit_breaker;
 mod config_files;
 mod config_mistakes;
 mod forwarding;

@@ -34,13 +34,36 @@ pub(super) const MATCH: &[&str] = &["host", "path", "methods"];
 /// `routes[].match[].path`
 pub(super) const PATH: &[&str] = &["exact", "prefix"];
 /// `upstreams.*`
-pub(super) const UPSTREAM: &[&str] = &["endpoints", "balance", "timeouts", "pool"];
+pub(super) const UPSTREAM: &[&str] = &[
+    "endpoints",
+    "balance",
+    "timeouts",
+    "pool",
+    "circuit_breaker",
+    "failure",
+];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
 pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
+/// `upstreams.*.circuit_breaker`
+pub(super) const CIRCUIT_BREAKER: &[&str] = &[
+    "consecutive_failures",
+    "open_for",
+    "half_open_max",
+    "half_open_successes",
+    "error_rate",
+    "slow",
+    "slow_rate",
+    "window",
+    "min_requests",
+    "scope",
+    "mode",
+];
+/// `upstreams.*.failure`
+pub(super) const FAILURE: &[&str] = &["statuses", "grpc", "slow"];
 /// `admin`
 pub(super) const ADMIN: &[&str] = &["probes", "control"];
 /// `access_log`
@@ -61,6 +84,8 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.endpoints[]", ENDPOINT),
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),
     ("upstreams.*.pool", POOL),
+    ("upstreams.*.circuit_breaker", CIRCUIT_BREAKER),
+    ("upstreams.*.failure", FAILURE),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),

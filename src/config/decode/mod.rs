@@ -6,6 +6,7 @@
 //! `snapshot` to say.
 
 mod address;
+mod circuit_breaker;
 mod fields;
 pub(super) mod keys;
 mod listeners;

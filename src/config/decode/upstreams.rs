@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{Balance, Endpoint, Located, Pool, Upstream, UpstreamTimeouts};
+use super::super::model::{
+    Balance, Endpoint, FailureRules, Located, Pool, Upstream, UpstreamTimeouts,
+};
 use super::super::source::Span;
 use super::super::yaml::Value;
 use super::address::{self, Port};
 use super::fields::{Fields, Item};
-use super::{keys, scalars};
+use super::{circuit_breaker, keys, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Reads one upstream.
@@ -21,6 +23,8 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         balance: Balance::default(),
         timeouts: UpstreamTimeouts::default(),
         pool: Pool::default(),
+        circuit_breaker: None,
+        failure: FailureRules::default(),
     };
     let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
@@ -43,6 +47,12 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     }
     if let Some(item) = fields.get("pool") {
         pool(item, &mut upstream.pool, out);
+    }
+    if let Some(item) = fields.get("circuit_breaker") {
+        upstream.circuit_breaker = circuit_breaker::circuit_breaker(item, out);
+    }
+    if let Some(item) = fields.get("failure") {
+        upstream.failure = circuit_breaker::failure(item, out);
     }
     upstream
 }

@@ -5,6 +5,7 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod circuit_breaker;
 mod routes;
 mod upstreams;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use circuit_breaker::*;
 pub use routes::*;
 pub use upstreams::*;
 

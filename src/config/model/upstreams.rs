@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Located;
+use super::{CircuitBreaker, FailureRules, Located};
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// `pool`.
     pub pool: Pool,
+    /// `circuit_breaker`. Default: none.
+    pub circuit_breaker: Option<Located<CircuitBreaker>>,
+    /// `failure`.
+    pub failure: FailureRules,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.

@@ -179,7 +179,9 @@ mod tests {
 
     fn opened(settings: &Settings, epoch: Instant) -> CircuitBreaker {
         let breaker = CircuitBreaker::new(settings, epoch);
-        (0..5).for_each(|_| drop(run(&breaker, FAILED, epoch)));
+        for _ in 0..5 {
+            run(&breaker, FAILED, epoch);
+        }
         assert_eq!(breaker.phase(), Phase::Open);
         breaker
     }
@@ -191,7 +193,9 @@ mod tests {
         let late: Vec<Permit> = (0..8)
             .map(|_| breaker.acquire(epoch).unwrap().permit)
             .collect();
-        (0..5).for_each(|_| drop(run(&breaker, FAILED, epoch)));
+        for _ in 0..5 {
+            run(&breaker, FAILED, epoch);
+        }
         let probe = breaker.acquire(after(epoch, 10_000)).unwrap().permit;
         for (permit, verdict) in late
             .into_iter()

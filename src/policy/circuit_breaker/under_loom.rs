@@ -78,7 +78,7 @@ fn race_for_probes(limits: Limits, then: [Then; 3]) {
         let [first, second, third] = threads;
         let others = [thread::spawn(first), thread::spawn(second)];
         third();
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
         let seen = state.view();
         assert!(
             seen.phase != Phase::HalfOpen || seen.probes() == 0,
@@ -132,7 +132,7 @@ fn exactly_one_of_the_failures_opens_it_and_late_ones_do_not_count() {
         let [first, second, third] = threads;
         let others = [thread::spawn(first), thread::spawn(second)];
         third();
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
         assert_eq!(openers.load(Ordering::SeqCst), 1);
         assert_eq!(state.view().phase, Phase::Open);
     });

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Environment;
+use super::breakers::{Before, classifier, compile_breakers, with_breaker};
 use crate::config::model::{self, Balance, Config, HeaderCase};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
@@ -17,7 +18,7 @@ pub(super) fn compile_upstreams(
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Vec<Arc<Upstream>> {
-    let old: HashMap<&str, (&model::Upstream, &Arc<Upstream>)> = previous
+    let old: HashMap<&str, Before<'_>> = previous
         .iter()
         .flat_map(|previous| previous.config.upstreams.iter().zip(&previous.upstreams))
         .map(|(section, upstream)| (section.name.value.as_str(), (section, upstream)))
@@ -26,15 +27,12 @@ pub(super) fn compile_upstreams(
         previous.is_some_and(|previous| previous.config.header_case == config.header_case);
     let compile = |section: &model::Upstream| match old.get(section.name.value.as_str()) {
         Some((before, upstream)) if same_headers && *before == section => Arc::clone(upstream),
-        before => {
-            let upstream = before.map(|(_, upstream)| *upstream);
-            Arc::new(compile_upstream(
-                section,
-                config.header_case,
-                upstream,
-                environment,
-            ))
-        }
+        before => Arc::new(compile_upstream(
+            section,
+            config.header_case,
+            before.copied(),
+            environment,
+        )),
     };
     config.upstreams.iter().map(compile).collect()
 }
@@ -42,7 +40,7 @@ pub(super) fn compile_upstreams(
 fn compile_upstream(
     section: &model::Upstream,
     header_case: HeaderCase,
-    previous: Option<&Arc<Upstream>>,
+    before: Option<Before<'_>>,
     environment: &Environment,
 ) -> Upstream {
     let weights: Vec<NonZeroU32> = section
@@ -52,8 +50,10 @@ fn compile_upstream(
         .collect();
     let preserve_header_case = header_case == HeaderCase::Preserve;
     // A pooled connection was set up for one way to write header names and cannot learn the other.
-    let previous =
-        previous.filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
+    let previous = before
+        .map(|(_, upstream)| upstream)
+        .filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
+    let breakers = compile_breakers(section, before, environment);
     let endpoint = |section: &model::Located<model::Endpoint>, name: &str| {
         let address = section.value.address;
         let kept = previous.and_then(|upstream| {
@@ -62,13 +62,14 @@ fn compile_upstream(
                 .iter()
                 .find(|kept| kept.address == address)
         });
-        kept.map_or_else(
+        let endpoint = kept.map_or_else(
             || {
                 let metrics = environment.metrics.endpoint(name, &address.to_string());
                 Arc::new(Endpoint::new(address, environment.workers, metrics))
             },
             Arc::clone,
-        )
+        );
+        with_breaker(&endpoint, breakers.as_ref(), before)
     };
     Upstream {
         endpoints: section
@@ -91,5 +92,7 @@ fn compile_upstream(
             max_age: section.pool.max_age,
             preserve_header_case,
         },
+        failure: classifier(&section.failure),
+        breakers,
     }
 }

@@ -1,5 +1,6 @@
 //! `upstreams` as lines.
 
+use super::circuit_breaker::{write_breaker, write_failure};
 use super::{Lines, time, word};
 use crate::config::model::Upstream;
 
@@ -22,4 +23,8 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         "pool.max_age",
         upstream.pool.max_age.map_or("off".into(), time),
     );
+    if let Some(breaker) = &upstream.circuit_breaker {
+        write_breaker(&mut line, &breaker.value);
+    }
+    write_failure(&mut line, &upstream.failure);
 }

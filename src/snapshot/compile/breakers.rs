@@ -1,0 +1,114 @@
+//! `upstreams.*.circuit_breaker` → [`Breakers`], `upstreams.*.failure` → [`Classifier`].
+//!
+//! A section that did not change keeps its breakers as they are, open or closed. One that did begins with closed ones; only
+//! what an operator had forced stays so.
+
+use std::sync::Arc;
+
+use super::Environment;
+use crate::config::model::{self, BreakerMode, BreakerScope, CircuitBreaker, FailureRules};
+use crate::policy::circuit_breaker::{Rate, Settings, Slow};
+use crate::policy::failure::{Classifier, Statuses};
+use crate::upstream::Upstream;
+use crate::upstream::breaker::{Breakers, Ears, Mode};
+use crate::upstream::endpoint::Endpoint;
+
+/// An upstream as it was: its section and itself.
+pub(super) type Before<'a> = (&'a model::Upstream, &'a Arc<Upstream>);
+
+pub(super) fn compile_breakers(
+    section: &model::Upstream,
+    before: Option<Before<'_>>,
+    environment: &Environment,
+) -> Option<Arc<Breakers>> {
+    if let Some((old, upstream)) = before
+        && old.circuit_breaker == section.circuit_breaker
+    {
+        return upstream.breakers.clone();
+    }
+    let breaker = &section.circuit_breaker.as_ref()?.value;
+    let counting = settings(breaker);
+    let (whole, endpoints) = match breaker.scope {
+        BreakerScope::Endpoint => (Settings::IDLE, counting),
+        BreakerScope::Upstream => (counting, Settings::IDLE),
+        BreakerScope::Both => (counting, counting),
+    };
+    let mode = match breaker.mode {
+        BreakerMode::Enforce => Mode::Enforce,
+        BreakerMode::Observe => Mode::Observe,
+    };
+    let ears = Ears {
+        metrics: Arc::clone(&environment.metrics),
+        journal: Arc::clone(&environment.journal),
+    };
+    let name: Arc<str> = section.name.value.as_str().into();
+    let breakers = Breakers::new(&name, whole, endpoints, mode, ears);
+    if let Some(old) = before.and_then(|(_, upstream)| upstream.breakers.as_ref()) {
+        breakers.whole.inherit(&old.whole);
+    }
+    Some(Arc::new(breakers))
+}
+
+/// `endpoint` with its breaker: the one that its address had before if `breakers` are the same, else a fresh one.
+pub(super) fn with_breaker(
+    endpoint: &Arc<Endpoint>,
+    breakers: Option<&Arc<Breakers>>,
+    before: Option<Before<'_>>,
+) -> Arc<Endpoint> {
+    let before = before.map(|(_, upstream)| upstream);
+    let mut endpoints = before.iter().flat_map(|upstream| &upstream.endpoints);
+    let old = endpoints.find(|old| old.address == endpoint.address);
+    let old = old.and_then(|old| old.breaker.as_ref());
+    let same = before
+        .and_then(|upstream| upstream.breakers.as_ref())
+        .map(Arc::as_ptr)
+        == breakers.map(Arc::as_ptr);
+    let breaker = breakers.map(|breakers| match old {
+        Some(old) if same => Arc::clone(old),
+        _ => {
+            let fresh = breakers.for_endpoint(&endpoint.label);
+            old.iter().for_each(|old| fresh.inherit(old));
+            Arc::new(fresh)
+        }
+    });
+    if endpoint.breaker.as_ref().map(Arc::as_ptr) == breaker.as_ref().map(Arc::as_ptr) {
+        return Arc::clone(endpoint);
+    }
+    Arc::new(endpoint.with_breaker(breaker))
+}
+
+fn settings(breaker: &CircuitBreaker) -> Settings {
+    let slow_rate = breaker.slow_rate.map(|rate| rate.value);
+    let slow_rate = Rate(slow_rate.unwrap_or(CircuitBreaker::SLOW_RATE));
+    let min_requests = breaker.min_requests.map(|least| least.value);
+    Settings {
+        consecutive_failures: breaker.consecutive_failures,
+        open_for: breaker.open_for,
+        half_open_max: breaker.half_open_max,
+        half_open_successes: breaker.half_open_successes,
+        error_rate: breaker.error_rate.map(|rate| Rate(rate.value)),
+        slow: breaker.slow.map(|slow| Slow {
+            from: slow.value,
+            rate: slow_rate,
+        }),
+        window: breaker.window,
+        min_requests: min_requests.unwrap_or(CircuitBreaker::MIN_REQUESTS),
+    }
+}
+
+pub(super) fn classifier(rules: &FailureRules) -> Classifier {
+    let ranges = rules.statuses.iter().map(|range| range.value);
+    let statuses = Statuses::new(ranges.flat_map(|range| range.first..=range.last));
+    let slow = rules.slow.map(|slow| slow.value);
+    Classifier::new(statuses, rules.grpc.iter().copied(), slow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_file_are_those_of_the_policy() {
+        assert_eq!(classifier(&FailureRules::default()), Classifier::default());
+    }
+}
