@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::events::FOLLOWERS;
 use crate::snapshot::Store;
 use crate::telemetry::journal::{Change, Journal, Kind};
 use crate::telemetry::metrics::Metrics;
@@ -63,6 +64,8 @@ pub struct Status {
     pub metrics: Arc<Metrics>,
     /// What changed.
     pub journal: Arc<Journal>,
+    /// How many more may follow it.
+    pub followers: Arc<Semaphore>,
     beats: Beats,
     seen: Mutex<Vec<(u64, Instant)>>,
     ready: AtomicBool,
@@ -107,6 +110,7 @@ impl Status {
             store,
             metrics,
             journal,
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
             beats,
             seen: Mutex::default(),
             ready: AtomicBool::new(false),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::breakers;
 use super::status::Status;
 use crate::snapshot::Snapshot;
 use crate::upstream::balance::Balancer;
@@ -13,6 +14,8 @@ use crate::upstream::balance::Balancer;
 /// What there is on the control address.
 pub const MAP: &str = "\
 GET  /upstreams       endpoints, requests in flight, idle connections (JSON with `Accept: application/json`)
+POST /upstreams/NAME/breaker?state=open|closed|auto   force a circuit breaker (&endpoint=ADDRESS: of one endpoint)
+GET  /events          what changed, a JSON line each (?since=SEQ, ?follow=1)
 GET  /config/status   which configuration is in force, and what became of the last reload
 POST /reload          read the file again
 GET  /live /ready /metrics
@@ -57,17 +60,19 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
             .sum();
         let _ = writeln!(
             page,
-            "{:<16} {:<18} {in_flight} in flight",
+            "{:<16} {:<18} {in_flight} in flight   {}",
             upstream.name,
-            balance(&upstream.balancer)
+            balance(&upstream.balancer),
+            breakers::upstream_words(upstream)
         );
         for endpoint in &upstream.endpoints {
             let _ = writeln!(
                 page,
-                "  {:<24} {:>5} in flight {:>5} idle",
+                "  {:<24} {:>5} in flight {:>5} idle   {}",
                 endpoint.label,
                 endpoint.in_flight(),
-                endpoint.pool.count_idle()
+                endpoint.pool.count_idle(),
+                breakers::endpoint_words(endpoint)
             );
         }
     }
@@ -85,10 +90,17 @@ pub fn upstreams_json(snapshot: &Snapshot) -> Value {
                     "address": *endpoint.label,
                     "in_flight": endpoint.in_flight(),
                     "idle": endpoint.pool.count_idle(),
+                    "breaker": breakers::status_json(endpoint.breaker.as_deref()),
                 })
             })
             .collect();
-        json!({ "name": *upstream.name, "balance": balance(&upstream.balancer), "endpoints": endpoints })
+        let whole = upstream.breakers.as_ref().map(|breakers| &breakers.whole);
+        json!({
+            "name": *upstream.name,
+            "balance": balance(&upstream.balancer),
+            "breaker": breakers::status_json(whole),
+            "endpoints": endpoints,
+        })
     });
     Value::Array(upstreams.collect())
 }

@@ -73,8 +73,17 @@ impl Breakers {
         }
     }
 
-    /// A breaker for the endpoint at `address`, closed.
+    /// A breaker for the endpoint at `address`: closed, with nothing counted.
     pub fn for_endpoint(&self, address: &str) -> Breaker {
+        let breaker = self.fresh(address);
+        if self.whole.core.phase() == Phase::ForcedClosed {
+            // An operator wants everything to pass, also at endpoints that come later.
+            breaker.core.force(Force::Closed);
+        }
+        breaker
+    }
+
+    fn fresh(&self, address: &str) -> Breaker {
         Breaker::new(
             &self.upstream,
             address,

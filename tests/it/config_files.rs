@@ -4,6 +4,7 @@ use std::path::Path;
 
 use outrigger::cli::check::{self, Format};
 use outrigger::config;
+use outrigger::config::model::CircuitBreaker;
 use outrigger::config::render::Colour;
 
 use crate::config_mistakes::{checked, env, source, yaml_files};
@@ -51,6 +52,9 @@ fn defaults_in_the_reference_are_the_real_ones() {
         (shown_up.balance, shown_up.timeouts, shown_up.pool),
         (plain_up.balance, plain_up.timeouts, plain_up.pool)
     );
+    let breaker = shown_up.circuit_breaker.as_ref();
+    assert_eq!(breaker.unwrap().value, CircuitBreaker::default());
+    assert_eq!(shown_up.failure, plain_up.failure);
     assert_eq!(
         (&shown.admin, &shown.access_log, shown.drain),
         (&plain.admin, &plain.access_log, plain.drain)

@@ -23,6 +23,7 @@ mod cancel;
 mod circuit_breaker;
 mod config_files;
 mod config_mistakes;
+mod events;
 mod forwarding;
 mod headers;
 mod hostile;

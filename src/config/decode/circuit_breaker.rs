@@ -45,11 +45,15 @@ fn triggers(fields: &Fields<'_>, breaker: &mut CircuitBreaker, out: &mut Diagnos
         let read = scalars::duration_or_off(&item, out).flatten();
         breaker.slow = read.map(|slow| Located::new(slow, item.at()));
     }
-    breaker.slow_rate = fields.get("slow_rate").and_then(|item| percent(&item, out));
-    breaker.min_requests = fields.get("min_requests").and_then(|item| {
-        let number = scalars::integer(&item, 1..=1_000_000, out)?;
-        Some(Located::new(number, item.at()))
-    });
+    let slow_rate = fields.get("slow_rate");
+    if let Some(rate) = slow_rate.and_then(|item| percent(&item, out)) {
+        breaker.slow_rate = rate;
+    }
+    if let Some(item) = fields.get("min_requests")
+        && let Some(number) = scalars::integer(&item, 1..=1_000_000, out)
+    {
+        breaker.min_requests = Located::new(number, item.at());
+    }
 }
 
 fn recovery(fields: &Fields<'_>, breaker: &mut CircuitBreaker, out: &mut Diagnostics) {

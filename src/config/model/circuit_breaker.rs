@@ -21,11 +21,11 @@ pub struct CircuitBreaker {
     /// `slow`: an answer whose head takes as long as this is slow; `None` (`off`, default): none is.
     pub slow: Option<Located<Duration>>,
     /// `slow_rate`: share of slow answers in percent that opens it, 1 to 100. Default 50.
-    pub slow_rate: Option<Located<u8>>,
+    pub slow_rate: Located<u8>,
     /// `window`: time over which shares are taken. Default 10 s.
     pub window: Duration,
     /// `min_requests`: a share of fewer requests than this opens nothing, 1 to 1,000,000. Default 20.
-    pub min_requests: Option<Located<u32>>,
+    pub min_requests: Located<u32>,
     /// `scope`: what is refused together. Default `endpoint`.
     pub scope: BreakerScope,
     /// `mode`: whether it acts. Default `enforce`.
@@ -33,9 +33,9 @@ pub struct CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// `slow_rate` when it is not written.
+    /// The default of `slow_rate`, in percent.
     pub const SLOW_RATE: u8 = 50;
-    /// `min_requests` when it is not written.
+    /// The default of `min_requests`.
     pub const MIN_REQUESTS: u32 = 20;
 }
 
@@ -48,9 +48,9 @@ impl Default for CircuitBreaker {
             half_open_successes: 1,
             error_rate: None,
             slow: None,
-            slow_rate: None,
+            slow_rate: Located::new(Self::SLOW_RATE, Span::default()),
             window: Duration::from_secs(10),
-            min_requests: None,
+            min_requests: Located::new(Self::MIN_REQUESTS, Span::default()),
             scope: BreakerScope::default(),
             mode: BreakerMode::default(),
         }

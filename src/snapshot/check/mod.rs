@@ -5,6 +5,7 @@
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 mod addresses;
+mod circuit_breaker;
 mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     route_names(config, diagnostics);
     addresses(config, diagnostics);
     rules(config, diagnostics);
+    circuit_breaker::circuit_breakers(config, diagnostics);
     reachable(config, diagnostics);
     diagnostics.sort();
 }

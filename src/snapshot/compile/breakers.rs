@@ -78,9 +78,6 @@ pub(super) fn with_breaker(
 }
 
 fn settings(breaker: &CircuitBreaker) -> Settings {
-    let slow_rate = breaker.slow_rate.map(|rate| rate.value);
-    let slow_rate = Rate(slow_rate.unwrap_or(CircuitBreaker::SLOW_RATE));
-    let min_requests = breaker.min_requests.map(|least| least.value);
     Settings {
         consecutive_failures: breaker.consecutive_failures,
         open_for: breaker.open_for,
@@ -89,10 +86,10 @@ fn settings(breaker: &CircuitBreaker) -> Settings {
         error_rate: breaker.error_rate.map(|rate| Rate(rate.value)),
         slow: breaker.slow.map(|slow| Slow {
             from: slow.value,
-            rate: slow_rate,
+            rate: Rate(breaker.slow_rate.value),
         }),
         window: breaker.window,
-        min_requests: min_requests.unwrap_or(CircuitBreaker::MIN_REQUESTS),
+        min_requests: breaker.min_requests.value,
     }
 }
 

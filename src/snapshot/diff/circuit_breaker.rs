@@ -18,15 +18,9 @@ pub(super) fn write_breaker(line: &mut dyn FnMut(&str, String), breaker: &Circui
     let error_rate = breaker.error_rate.map(|rate| percent(rate.value));
     line("error_rate", or_off(error_rate));
     line("slow", or_off(breaker.slow.map(|slow| time(slow.value))));
-    let slow_rate = breaker.slow_rate.map(|rate| rate.value);
-    line(
-        "slow_rate",
-        percent(slow_rate.unwrap_or(CircuitBreaker::SLOW_RATE)),
-    );
+    line("slow_rate", percent(breaker.slow_rate.value));
     line("window", time(breaker.window));
-    let least = breaker.min_requests.map(|least| least.value);
-    let least = least.unwrap_or(CircuitBreaker::MIN_REQUESTS);
-    line("min_requests", least.to_string());
+    line("min_requests", breaker.min_requests.value.to_string());
     line("scope", word(&breaker.scope));
     line("mode", word(&breaker.mode));
 }
