@@ -24,6 +24,7 @@ mod circuit_breaker;
 mod config_files;
 mod config_mistakes;
 mod events;
+mod failure_classifier;
 mod forwarding;
 mod headers;
 mod hostile;
