@@ -114,12 +114,13 @@ fn members(balance: Balance, unhealthy: usize) -> Members {
         panic_threshold: NonZeroU8::new(50),
         workers: 2,
         metrics: Arc::new(Metrics::new().unwrap()),
+        breakers: None,
     };
     let now = tokio::time::Instant::now().into_std();
     let list: Vec<Listed> = (1..=8)
         .map(|port| (([127, 0, 0, 1], port).into(), NonZeroU32::MIN))
         .collect();
-    let members = Members::new(settings, &list, None, now);
+    let members = Members::new(settings, &list, None, None, now);
     let set = members.load();
     set.iter()
         .take(unhealthy)

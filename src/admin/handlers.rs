@@ -3,18 +3,27 @@
 //! Path: [`super::server`] calls [`answer`]. Reading is GET, changing is POST; a page in a browser cannot do either on
 //! its user's behalf, for requests that carry an `Origin` are refused.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::breakers::{self, Forced};
+use super::events;
 use super::server::Role;
 use super::status::{Outcome, Status};
 use super::views;
 
-type Answer = Response<Full<Bytes>>;
+/// What an admin address answers with.
+pub type AdminBody = BoxBody<Bytes, Infallible>;
+
+type Answer = Response<AdminBody>;
 
 /// Answers one request.
 pub async fn answer<B>(role: Role, status: &Status, request: &Request<B>) -> Answer {
@@ -35,8 +44,18 @@ pub async fn answer<B>(role: Role, status: &Status, request: &Request<B>) -> Ans
         (Role::Control, "/upstreams") if reading => upstreams(status, request),
         (Role::Control, "/reload") if request.method() == Method::POST => reload(status).await,
         (Role::Control, "/reload") => not_allowed("POST"),
+        (Role::Control, "/events") if reading => journal(status, request),
+        (Role::Control, _) if breaker_of(path).is_some() => {
+            let name = breaker_of(path).unwrap_or_default();
+            match *request.method() {
+                Method::POST => force_breaker(status, name, request),
+                _ => not_allowed("POST"),
+            }
+        }
         (_, "/live" | "/ready" | "/metrics")
-        | (Role::Control, "/" | "/config/status" | "/upstreams") => not_allowed("GET, HEAD"),
+        | (Role::Control, "/" | "/config/status" | "/upstreams" | "/events") => {
+            not_allowed("GET, HEAD")
+        }
         (Role::Probes, _) => text(
             StatusCode::NOT_FOUND,
             "here are /live, /ready and /metrics\n",
@@ -104,6 +123,42 @@ fn upstreams<B>(status: &Status, request: &Request<B>) -> Answer {
     }
 }
 
+/// `/upstreams/NAME/breaker` → `NAME`.
+fn breaker_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/upstreams/")?.strip_suffix("/breaker")
+}
+
+fn force_breaker<B>(status: &Status, name: &str, request: &Request<B>) -> Answer {
+    let query = request.uri().query().unwrap_or_default();
+    match breakers::force(&status.store.load(), name, query) {
+        Forced::Done(now) => json_answer(StatusCode::OK, &now),
+        Forced::Unknown(why) => text(StatusCode::NOT_FOUND, why + "\n"),
+        Forced::NoBreaker(why) => text(StatusCode::CONFLICT, why + "\n"),
+        Forced::BadQuery(why) => text(StatusCode::BAD_REQUEST, why + "\n"),
+    }
+}
+
+fn journal<B>(status: &Status, request: &Request<B>) -> Answer {
+    const LINES: &str = "application/x-ndjson";
+    let Some(asked) = events::parse(request.uri().query().unwrap_or_default()) else {
+        let usage = "write /events?since=SEQ&follow=1, or less of it\n";
+        return text(StatusCode::BAD_REQUEST, usage);
+    };
+    if !asked.follow || request.method() == Method::HEAD {
+        let lines = events::all(&status.journal, asked.since);
+        return typed(StatusCode::OK, LINES, lines);
+    }
+    let Ok(permit) = Arc::clone(&status.followers).try_acquire_owned() else {
+        let why = format!("{} are following already\n", events::FOLLOWERS);
+        return text(StatusCode::SERVICE_UNAVAILABLE, why);
+    };
+    let stream = events::follow(Arc::clone(&status.journal), asked.since, permit);
+    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(stream)));
+    let kind = HeaderValue::from_static(LINES);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
 async fn reload(status: &Status) -> Answer {
     match status.request_reload().await {
         Some(Outcome::Applied {
@@ -144,7 +199,7 @@ fn not_allowed(allowed: &'static str) -> Answer {
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(BodyExt::boxed(Full::new(body.into())));
     *answer.status_mut() = status;
     answer
         .headers_mut()

@@ -8,9 +8,8 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use super::handlers;
+use super::handlers::{self, AdminBody};
 use super::status::Status;
 
 /// Connections to one admin address.
@@ -160,8 +159,9 @@ async fn serve(stream: TcpStream, role: Role, status: Arc<Status>) {
         .await;
 }
 
-fn refused(error: &BoxError) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(format!("{error}\n")));
+fn refused(error: &BoxError) -> Response<AdminBody> {
+    let body = Full::from(format!("{error}\n"));
+    let mut response = Response::new(BodyExt::boxed(body));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
 }

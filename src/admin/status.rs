@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::events::FOLLOWERS;
 use crate::snapshot::Store;
+use crate::telemetry::journal::{Change, Journal, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::time::write_rfc3339;
 
@@ -60,6 +62,10 @@ pub struct Status {
     pub store: Arc<Store>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// What changed.
+    pub journal: Arc<Journal>,
+    /// How many more may follow it.
+    pub followers: Arc<Semaphore>,
     beats: Beats,
     seen: Mutex<Vec<(u64, Instant)>>,
     ready: AtomicBool,
@@ -93,11 +99,18 @@ struct LastReload {
 
 impl Status {
     /// For the process whose workers' loops `beats` counts.
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, beats: Beats) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
+        beats: Beats,
+    ) -> Self {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         Self {
             store,
             metrics,
+            journal,
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
             beats,
             seen: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -135,7 +148,15 @@ impl Status {
             result: "applied",
             mistakes: Vec::new(),
         });
-        *self.reload.lock() = ReloadStatus {
+        let mut reload = self.reload.lock();
+        self.journal.append(Change {
+            kind: Kind::ConfigApplied,
+            subject: "config".into(),
+            from: reload.hash.to_string(),
+            to: hash.to_string(),
+            cause: format!("version {version}"),
+        });
+        *reload = ReloadStatus {
             version,
             hash: Arc::clone(hash),
             applied_at: at,
@@ -154,7 +175,15 @@ impl Status {
 
     /// Notes that a configuration was refused.
     pub fn refused(&self, mistakes: &[String]) {
-        self.reload.lock().last = Some(LastReload {
+        let mut reload = self.reload.lock();
+        self.journal.append(Change {
+            kind: Kind::ConfigRefused,
+            subject: "config".into(),
+            from: reload.hash.to_string(),
+            to: reload.hash.to_string(),
+            cause: mistakes.first().cloned().unwrap_or_default(),
+        });
+        reload.last = Some(LastReload {
             at: now(),
             result: "refused",
             mistakes: mistakes.to_vec(),

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::breakers;
 use super::status::Status;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
@@ -14,6 +15,8 @@ use crate::upstream::Upstream;
 /// What there is on the control address.
 pub const MAP: &str = "\
 GET  /upstreams       endpoints, requests in flight, idle connections (JSON with `Accept: application/json`)
+POST /upstreams/NAME/breaker?state=open|closed|auto   force a circuit breaker (&endpoint=ADDRESS: of one endpoint)
+GET  /events          what changed, a JSON line each (?since=SEQ, ?follow=1)
 GET  /config/status   which configuration is in force, and what became of the last reload
 POST /reload          read the file again
 GET  /live /ready /metrics
@@ -56,24 +59,27 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
         let set = upstream.endpoints();
         let in_flight: usize = set.iter().map(|endpoint| endpoint.in_flight()).sum();
         let crowd = set.crowd();
-        let _ = writeln!(
-            page,
-            "{:<16} {:<18} {} of {} healthy{}   {in_flight} in flight",
+        let line = format!(
+            "{:<16} {:<18} {} of {} healthy{}   {in_flight} in flight   {}",
             upstream.name,
             upstream.members.balance().as_str(),
             crowd.in_service,
             crowd.all,
             if set.is_panicking() { ", all used" } else { "" },
+            breakers::upstream_words(upstream)
         );
-        for endpoint in set.iter() {
-            let _ = writeln!(
-                page,
-                "  {:<24} {:<9} {:>5} in flight {:>5} idle",
+        let _ = writeln!(page, "{}", line.trim_end());
+        for member in set.members() {
+            let endpoint = &member.endpoint;
+            let line = format!(
+                "  {:<24} {:<9} {:>5} in flight {:>5} idle   {}",
                 endpoint.label,
                 endpoint.describe(now),
                 endpoint.in_flight(),
-                endpoint.pool.count_idle()
+                endpoint.pool.count_idle(),
+                breakers::endpoint_words(member)
             );
+            let _ = writeln!(page, "{}", line.trim_end());
         }
         if let Some(trouble) = trouble(upstream) {
             let _ = writeln!(page, "  {trouble}");
@@ -89,8 +95,10 @@ pub fn upstreams_json(snapshot: &Snapshot) -> Value {
         upstream.members.refresh_if_due(now);
         let set = upstream.endpoints();
         let endpoints: Vec<Value> = set
+            .members()
             .iter()
-            .map(|endpoint| {
+            .map(|member| {
+                let endpoint = &member.endpoint;
                 json!({
                     "address": *endpoint.label,
                     "state": endpoint.describe(now),
@@ -98,14 +106,17 @@ pub fn upstreams_json(snapshot: &Snapshot) -> Value {
                     "last_error": endpoint.last_error().map(|last| last.text.to_string()),
                     "in_flight": endpoint.in_flight(),
                     "idle": endpoint.pool.count_idle(),
+                    "breaker": breakers::status_json(member.breaker.as_deref()),
                 })
             })
             .collect();
+        let whole = upstream.breakers.as_ref().map(|breakers| &breakers.whole);
         json!({
             "name": *upstream.name,
             "balance": upstream.members.balance().as_str(),
             "panic": set.is_panicking(),
             "trouble": trouble(upstream),
+            "breaker": breakers::status_json(whole),
             "endpoints": endpoints,
         })
     });

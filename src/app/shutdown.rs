@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::App;
 use super::start::end_runtime;
 use crate::config::model::Drain;
+use crate::telemetry::journal::{Change, Kind};
 
 /// Pace at which the end of the last request is looked for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -33,8 +34,9 @@ impl App {
         let limits = self.shared.store.load().config.drain;
         let open = self.open();
         let detail = format!("{open} connections; {} s at most", limits.timeout.as_secs());
-        tracing::info!(detail, connections = open, "draining");
+        tracing::info!(detail = &*detail, connections = open, "draining");
         self.shared.status.set_ready(false);
+        self.note_drain("serving", "draining", detail);
         let drained = self.control.block_on(self.run_drain(limits));
         self.stop();
         tracing::info!(
@@ -55,6 +57,16 @@ impl App {
         }
         self.shared.log.flush();
         end_runtime(self.control);
+    }
+
+    fn note_drain(&self, from: &str, to: &str, cause: String) {
+        self.shared.status.journal.append(Change {
+            kind: Kind::Drain,
+            subject: "process".into(),
+            from: from.into(),
+            to: to.into(),
+            cause,
+        });
     }
 
     fn open(&self) -> usize {

@@ -169,6 +169,7 @@ fn build(
     let metrics = Arc::new(Metrics::new()?);
     let environment = Environment {
         metrics: Arc::clone(&metrics),
+        journal: Arc::default(),
         workers: workers.count.get(),
     };
     let hash = reload::short_hash(&loaded.source.text);
@@ -199,7 +200,9 @@ fn build(
         let workers = Arc::clone(&workers);
         move || workers.iter().map(|worker| worker.beats()).collect()
     };
-    let status = Arc::new(Status::new(Arc::clone(&store), metrics, Box::new(beats)));
+    let journal = Arc::clone(&environment.journal);
+    let status = Status::new(Arc::clone(&store), metrics, journal, Box::new(beats));
+    let status = Arc::new(status);
     let shared = Shared {
         path,
         store,

@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod circuit_breaker;
 pub mod concurrency;
 pub mod deadline;
 pub mod failure;

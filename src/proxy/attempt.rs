@@ -14,17 +14,18 @@ use super::attempts::Request;
 use super::body::Lease;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::wait::{AttemptEnd, Sent, Wait, WaitFailure};
+use super::verdict;
+use super::wait::{AttemptEnd, Reached, Wait, WaitFailure};
 use crate::policy::deadline::Deadline;
-use crate::policy::failure::{Failure, Verdict};
 use crate::policy::replay::{self, Replay, RequestContent};
 use crate::policy::retry::{Ended, Replayable};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
+use crate::upstream::admission::Admission;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::connection::Connection;
-use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::endpoint::Endpoint;
 
 /// An answer's head, and the connection on which its body will come.
 pub struct Answer {
@@ -43,16 +44,16 @@ pub struct Failed {
     pub ended: Ended,
     /// Who was asked.
     pub endpoint: Arc<Endpoint>,
+    /// For how long.
+    pub elapsed: Duration,
 }
 
 /// Where and by when.
 pub struct Target<'a> {
     /// The request it belongs to.
     pub exchange: &'a Exchange,
-    /// The upstream.
-    pub upstream: &'a Arc<Upstream>,
-    /// The endpoint that was picked, and that counts the request.
-    pub in_flight: InFlight,
+    /// The place at the endpoint that was picked.
+    pub admission: Admission,
     /// By when the request has to be answered.
     pub deadline: &'a Deadline,
     /// Limit of this attempt alone.
@@ -68,13 +69,44 @@ const STALE: &str = "stale_connection";
 ///
 /// Every way in which no answer's head arrives; see [`ProxyError`].
 pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer, Failed> {
-    let Target {
-        exchange,
-        upstream,
-        in_flight,
-        ..
-    } = target;
-    let endpoint = &Arc::clone(&in_flight.endpoint);
+    let worker = target.exchange.engine.worker;
+    let sent = send(&target, request).await;
+    let mut admission = target.admission;
+    match sent {
+        Ok(Sent {
+            response,
+            connection,
+            elapsed,
+            now,
+        }) => {
+            let head = (response.status(), response.headers());
+            admission.answered(head, elapsed, now.into_std());
+            let lease = Lease {
+                connection,
+                admission,
+                worker,
+            };
+            Ok(Answer { response, lease })
+        }
+        Err(failed) => {
+            let now = Instant::now().into_std();
+            admission.report(verdict::of(&failed.error), failed.elapsed, now);
+            Err(failed)
+        }
+    }
+}
+
+/// An answer's head and what brought it.
+struct Sent {
+    response: Response<Incoming>,
+    connection: Box<Connection>,
+    elapsed: Duration,
+    now: Instant,
+}
+
+async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed> {
+    let exchange = target.exchange;
+    let (upstream, endpoint) = (target.admission.upstream(), target.admission.endpoint());
     let worker = exchange.engine.worker;
     let mut trace = AttemptTrace::start(exchange, endpoint);
     let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
@@ -82,10 +114,7 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
     loop {
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace
-                .connect(upstream, end)
-                .await
-                .inspect_err(|failed| report(upstream, endpoint, speaks(&failed.error)))?,
+            None => trace.connect(upstream, end).await?,
         };
         let wait = Wait {
             exchange,
@@ -96,16 +125,14 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
         let failure = match wait.for_answer(&mut connection, request.take()).await {
             Ok(response) => {
                 connection.learn_keep_alive(response.headers());
-                trace.end(AttemptResult::Response, Outcome::Status(response.status()));
-                report(upstream, endpoint, answered(response.status()));
-                report(upstream, endpoint, answered(response.status()));
-                let lease = Lease {
+                let elapsed = trace.answered(response.status());
+                let now = trace.started + elapsed;
+                return Ok(Sent {
+                    response,
                     connection,
-                    upstream: Arc::clone(upstream),
-                    worker,
-                    in_flight,
-                };
-                return Ok(Answer { response, lease });
+                    elapsed,
+                    now,
+                });
             }
             Err(failure) => failure,
         };
@@ -118,39 +145,13 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
                 let (error, sent) = failure.into_error(exchange);
                 let broken = matches!(error, ProxyError::UpstreamReset(_));
                 if !(reused && broken && may_replay(exchange, request)) {
-                    let failed = trace.fail(error, sent);
-                    report(upstream, endpoint, speaks(&failed.error));
-                    return Err(failed);
+                    return Err(trace.fail(error, sent));
                 }
             }
         }
         trace.stale();
         trace = AttemptTrace::start(exchange, endpoint);
     }
-}
-
-fn report(upstream: &Upstream, endpoint: &Arc<Endpoint>, verdict: Verdict) {
-    upstream.report(endpoint, verdict, Duration::ZERO, Instant::now().into_std());
-}
-
-fn answered(status: StatusCode) -> Verdict {
-    match status.is_server_error() {
-        true => Verdict::Failure(Failure::Status(status)),
-        false => Verdict::Success,
-    }
-}
-
-/// How an attempt's failure speaks for its endpoint.
-fn speaks(error: &ProxyError) -> Verdict {
-    Verdict::Failure(match error {
-        ProxyError::Connect(_) => Failure::Connect,
-        ProxyError::UpstreamReset(_) => Failure::Reset,
-        ProxyError::UpstreamProtocol(_) => Failure::Protocol,
-        ProxyError::UpstreamIdle | ProxyError::RequestTimeout | ProxyError::AttemptTimeout => {
-            Failure::Timeout
-        }
-        _ => return Verdict::Ignored,
-    })
 }
 
 /// How long a connection must have been idle before it is asked whether its peer is still there. What is closed sooner
@@ -229,7 +230,7 @@ impl<'a> AttemptTrace<'a> {
             let passed = passed.then(|| end.passed(begun + left)).flatten();
             self.fail(
                 passed.unwrap_or(ProxyError::not_connected(upstream, error)),
-                Sent::No,
+                Reached::No,
             )
         })
     }
@@ -239,7 +240,7 @@ impl<'a> AttemptTrace<'a> {
         self.end(AttemptResult::Reset, Outcome::Failed(STALE));
     }
 
-    fn fail(&mut self, error: ProxyError, sent: Sent) -> Failed {
+    fn fail(&mut self, error: ProxyError, sent: Reached) -> Failed {
         let result = match error {
             ProxyError::Connect(_) => AttemptResult::ConnectFailed,
             ProxyError::UpstreamIdle
@@ -256,8 +257,8 @@ impl<'a> AttemptTrace<'a> {
             ProxyError::Connect(_) => Ended::ConnectFailure,
             ProxyError::AttemptTimeout | ProxyError::UpstreamIdle => Ended::AttemptTimeout,
             ProxyError::UpstreamReset(_) | ProxyError::UpstreamProtocol(_) => match sent {
-                Sent::No => Ended::Refused,
-                Sent::Perhaps => Ended::Reset,
+                Reached::No => Ended::Refused,
+                Reached::Perhaps => Ended::Reset,
             },
             _ => Ended::Final,
         };
@@ -265,10 +266,16 @@ impl<'a> AttemptTrace<'a> {
             error,
             ended,
             endpoint: Arc::clone(self.endpoint),
+            elapsed: self.started.elapsed(),
         }
     }
 
-    fn end(&mut self, result: AttemptResult, outcome: Outcome) {
+    /// The time that it took.
+    fn answered(&mut self, status: StatusCode) -> Duration {
+        self.end(AttemptResult::Response, Outcome::Status(status))
+    }
+
+    fn end(&mut self, result: AttemptResult, outcome: Outcome) -> Duration {
         self.told = true;
         self.endpoint.metrics.attempt(result);
         let elapsed = self.started.elapsed();
@@ -288,6 +295,7 @@ impl<'a> AttemptTrace<'a> {
                 );
             }
         });
+        elapsed
     }
 }
 

@@ -149,7 +149,7 @@ pub async fn send(
             Ok(answer) => {
                 attempts
                     .tried
-                    .push(Arc::clone(&answer.lease.in_flight.endpoint));
+                    .push(Arc::clone(answer.lease.admission.endpoint()));
                 discard(answer).await;
             }
             Err(failed) => attempts.tried.push(failed.endpoint),
@@ -189,7 +189,7 @@ impl Attempts<'_> {
         {
             return Err(past(clock));
         }
-        let in_flight = upstream
+        let admission = upstream
             .enter(&self.tried, now.into_std())
             .map_err(|why| ProxyError::no_room(upstream, why, now.into_std()))?;
         if let Some(headers) = request.head() {
@@ -198,8 +198,7 @@ impl Attempts<'_> {
         self.made += 1;
         let target = Target {
             exchange: self.exchange,
-            upstream,
-            in_flight,
+            admission,
             deadline,
             per_try: self.plan.per_try,
         };
@@ -276,7 +275,7 @@ async fn discard(answer: Answer) {
     let Answer { response, lease } = answer;
     let limits = BodyLimits {
         deadline: Deadline::default(),
-        idle: lease.upstream.idle_timeout,
+        idle: lease.admission.upstream().idle_timeout,
     };
     let mut body = Box::new(EndpointBody::new(response.into_body(), lease, limits, None));
     let mut read = 0;

@@ -17,11 +17,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::verdict;
 use super::wait::past;
 use crate::policy::deadline::Deadline;
-use crate::upstream::Upstream;
+use crate::policy::failure::Verdict;
+use crate::upstream::admission::Admission;
 use crate::upstream::connection::Connection;
-use crate::upstream::endpoint::InFlight;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
@@ -32,6 +33,10 @@ pub struct ProxyBody {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is an endpoint's, and a box for it would cost each of them an allocation"
+)]
 enum Content {
     Full(Option<Bytes>),
     Endpoint(EndpointBody),
@@ -122,10 +127,8 @@ impl Drop for ProxyBody {
 pub struct Lease {
     /// The connection.
     pub connection: Box<Connection>,
-    /// Counts the request at its endpoint.
-    pub in_flight: InFlight,
-    /// Whose pool settings apply.
-    pub upstream: Arc<Upstream>,
+    /// The place of the request at its endpoint, and what is to be said about it.
+    pub admission: Admission,
     /// Whose part of the pool it belongs to.
     pub worker: usize,
 }
@@ -133,11 +136,23 @@ pub struct Lease {
 impl Lease {
     /// Gives the connection back to the pool, or closes it when it cannot serve another request.
     fn give_back(mut self) {
-        if self.connection.rest(Instant::now()) {
-            self.in_flight
-                .endpoint
-                .pool
-                .put(self.worker, self.connection, &self.upstream.pool);
+        let now = Instant::now();
+        self.admission.complete(now.into_std());
+        if self.connection.rest(now) {
+            let settings = &self.admission.upstream().pool;
+            let pool = &self.admission.endpoint().pool;
+            pool.put(self.worker, self.connection, settings);
+        }
+    }
+
+    /// Listens to what the answer says about its endpoint.
+    fn hear(&mut self, frame: &Frame<Bytes>) {
+        match frame.trailers_ref() {
+            Some(trailers) => {
+                let now = Instant::now().into_std();
+                self.admission.trailers(trailers, now);
+            }
+            None => self.admission.message(|| Instant::now().into_std()),
         }
     }
 }
@@ -213,9 +228,14 @@ impl EndpointBody {
         let error = match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(error) = self.is_late() {
+                    // The endpoint has sent, the client did not take it.
+                    self.say(Verdict::Ignored);
                     return self.end_with(error, cx);
                 }
                 self.waiting_since = None;
+                if let Some(lease) = &mut self.lease {
+                    lease.hear(&frame);
+                }
                 // Trailers are the last frame; HTTP/2 does not ask for what comes after them.
                 if frame.is_trailers() {
                     self.ended = Some(End::Complete);
@@ -236,9 +256,26 @@ impl EndpointBody {
         // An error ends the client's connection at once, with all that is not written yet, be it the head. One poll
         // later, what came before has been written.
         self.ended = Some(End::Broken);
+        self.say(self.judge(&error));
         self.failure = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What `error` says about the endpoint. One that breaks off because its client did is not to blame.
+    fn judge(&self, error: &ProxyError) -> Verdict {
+        let upload = self.upload.as_ref();
+        if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
+            return Verdict::Ignored;
+        }
+        verdict::of(error)
+    }
+
+    fn say(&mut self, verdict: Verdict) {
+        if let Some(lease) = &mut self.lease {
+            let now = Instant::now().into_std();
+            lease.admission.broke_off(verdict, now);
+        }
     }
 
     /// Whether the time is up with more to come: a client that reads slowly never lets the timer be asked.

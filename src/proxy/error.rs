@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
+use crate::upstream::Upstream;
+use crate::upstream::admission::NoRoom;
 use crate::upstream::connect::ConnectError;
-use crate::upstream::{NoRoom, Upstream};
 
 /// One variant a cause.
 #[derive(Debug, Error)]
@@ -195,6 +196,7 @@ impl ProxyError {
         match why {
             NoRoom::NoEndpoint => super::unavailable::nobody(upstream, now),
             NoRoom::Full => super::admit::endpoints_full(upstream),
+            NoRoom::Open(open) => super::circuit::refused(upstream, open),
         }
     }
 

@@ -94,7 +94,7 @@ fn pass_on(
         } else {
             deadline
         },
-        idle: lease.upstream.idle_timeout,
+        idle: lease.admission.upstream().idle_timeout,
     };
     Response::from_parts(
         head,

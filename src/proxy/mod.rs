@@ -8,6 +8,7 @@ pub mod admit;
 pub mod attempt;
 pub mod attempts;
 pub mod body;
+pub mod circuit;
 pub mod deadline;
 pub mod error;
 pub mod exchange;
@@ -20,6 +21,7 @@ pub mod service;
 pub mod stack;
 pub mod unavailable;
 pub mod upgrade;
+pub mod verdict;
 pub mod wait;
 
 use std::any::Any;

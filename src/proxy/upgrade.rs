@@ -16,15 +16,16 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::io::{InspectReader, InspectWriter};
 
 use super::attempt::Answer;
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::headers;
+use super::{headers, verdict};
+use crate::upstream::admission::Admission;
 use crate::upstream::connection::Connection;
-use crate::upstream::endpoint::InFlight;
 
 /// A pipe in which nothing moves for this long is taken for abandoned: longer than any keep-alive ping in use.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -44,8 +45,18 @@ pub fn switch(
     client: Option<OnUpgrade>,
     answer: Answer,
 ) -> Result<Response<ProxyBody>, ProxyError> {
-    let client = client.ok_or(ProxyError::UnaskedUpgrade)?;
-    let Answer { response, lease } = answer;
+    let Answer {
+        response,
+        mut lease,
+    } = answer;
+    let now = Instant::now().into_std();
+    let Some(client) = client else {
+        let error = ProxyError::UnaskedUpgrade;
+        let elapsed = exchange.started.elapsed();
+        lease.admission.report(verdict::of(&error), elapsed, now);
+        return Err(error);
+    };
+    lease.admission.complete(now);
     let protocol = response.headers().get(UPGRADE).cloned();
     let (mut head, _) = response.into_parts();
     headers::prepare_response(&mut head);
@@ -56,7 +67,7 @@ pub fn switch(
     }
     let pipe = Pipe {
         connection: lease.connection,
-        in_flight: lease.in_flight,
+        admission: lease.admission,
         exchange: Arc::clone(exchange),
     };
     exchange.engine.upgrades.spawn(pipe.run(client));
@@ -65,7 +76,7 @@ pub fn switch(
 
 struct Pipe {
     connection: Box<Connection>,
-    in_flight: InFlight,
+    admission: Admission,
     exchange: Arc<Exchange>,
 }
 
@@ -73,7 +84,7 @@ impl Pipe {
     async fn run(self, client: OnUpgrade) {
         let Self {
             mut connection,
-            in_flight,
+            admission,
             exchange,
         } = self;
         let counted = connection.take_count();
@@ -86,7 +97,7 @@ impl Pipe {
         };
         // A cut, an error or an end: in each case both sides are closed by being dropped.
         let _ = cut.run_until_cancelled(joined).await;
-        drop((in_flight, counted));
+        drop((admission, counted));
     }
 }
 

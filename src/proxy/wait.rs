@@ -146,11 +146,11 @@ impl Wait<'_> {
 
 impl WaitFailure {
     /// As an error of the exchange, and whether certainly nothing was sent.
-    pub fn into_error(self, exchange: &Exchange) -> (ProxyError, Sent) {
+    pub fn into_error(self, exchange: &Exchange) -> (ProxyError, Reached) {
         let (error, sent) = match self {
-            Self::Timer(error) => return (error, Sent::Perhaps),
-            Self::Unsent(_, error) => (error, Sent::No),
-            Self::Broken(error) => (error, Sent::Perhaps),
+            Self::Timer(error) => return (error, Reached::Perhaps),
+            Self::Unsent(_, error) => (error, Reached::No),
+            Self::Broken(error) => (error, Reached::Perhaps),
         };
         let upload = exchange.upload();
         let error = if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
@@ -164,9 +164,9 @@ impl WaitFailure {
     }
 }
 
-/// Whether something of a request was sent.
+/// Whether something of a request may have reached the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum Reached {
     /// Not a byte.
     No,
     /// Nobody knows.

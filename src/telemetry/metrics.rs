@@ -5,6 +5,7 @@
 
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::breaker::{BreakerFamilies, BreakerMetrics};
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
@@ -19,6 +20,7 @@ pub struct Metrics {
     connections: ConnectionFamilies,
     pub(super) upstreams: UpstreamFamilies,
     pub(super) health: HealthFamilies,
+    breakers: BreakerFamilies,
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     access_log_dropped: IntCounter,
@@ -163,6 +165,7 @@ impl Metrics {
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
             health: HealthFamilies::new(&families)?,
+            breakers: BreakerFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
             access_log_dropped: families.counter(
@@ -232,6 +235,11 @@ impl Metrics {
                 .map(|reason| not_retried.with_label_values(&[upstream, reason]))
                 .collect(),
         }
+    }
+
+    /// Resolves the handles of a circuit breaker; the upstream's own has the `endpoint` "".
+    pub fn breaker(&self, upstream: &str, endpoint: &str, mode: &str) -> BreakerMetrics {
+        self.breakers.handles(upstream, endpoint, mode)
     }
 
     /// Counts an exchange that the proxy answered itself or had to cut.

@@ -4,8 +4,10 @@
 //! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
 
 pub mod access_log;
+pub mod breaker;
 mod families;
 pub mod health;
+pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod record;

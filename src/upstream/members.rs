@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::balance::{Balance, Balancer};
+use super::breaker::{Breaker, Breakers};
 use super::endpoint::Endpoint;
 use crate::policy::outlier::{Cause, Crowd, Rules, may_eject};
 use crate::telemetry::health::{EjectionLabel, UpstreamGauges};
@@ -33,6 +34,8 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its share relative to the others.
     pub weight: NonZeroU32,
+    /// Its circuit breaker, if the upstream has any.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 /// The endpoints at one moment.
@@ -42,6 +45,8 @@ pub struct EndpointSet {
     /// Those that get requests: the ones in service, or all of them in a panic.
     usable: Box<[Member]>,
     balancer: Balancer,
+    /// Whose breakers the members have.
+    breakers: Option<Arc<Breakers>>,
     crowd: Crowd,
     panicking: bool,
     /// When the first of the ejections in force is over.
@@ -61,6 +66,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where handles come from.
     pub metrics: Arc<Metrics>,
+    /// Where circuit breakers come from.
+    pub breakers: Option<Arc<Breakers>>,
 }
 
 /// The endpoints of one upstream.
@@ -101,6 +108,7 @@ impl EndpointSet {
         Self {
             usable: usable.cloned().collect(),
             balancer: Balancer::new(settings.balance, &weights, cursor),
+            breakers: settings.breakers.clone(),
             crowd,
             panicking,
             returns_at: returns.min().map(|left| now + left),
@@ -118,6 +126,11 @@ impl EndpointSet {
         &self.members
     }
 
+    /// Those that get requests: the ones in service, or all of them in a panic.
+    pub fn usable(&self) -> &[Member] {
+        &self.usable
+    }
+
     /// How many there are, and in service.
     pub fn crowd(&self) -> Crowd {
         self.crowd
@@ -128,11 +141,7 @@ impl EndpointSet {
         self.panicking
     }
 
-    fn pick(
-        &self,
-        tried: &[Arc<Endpoint>],
-        permits: impl Fn(&Member) -> bool,
-    ) -> Option<Arc<Endpoint>> {
+    fn pick(&self, tried: &[Arc<Endpoint>], permits: impl Fn(&Member) -> bool) -> Option<Member> {
         let untried = |member: &Member| !tried.iter().any(|it| Arc::ptr_eq(it, &member.endpoint));
         let picked = self
             .balancer
@@ -141,7 +150,7 @@ impl EndpointSet {
             let again = !tried.is_empty();
             again.then(|| self.balancer.pick(&self.usable, &permits))?
         });
-        picked.map(|member| Arc::clone(&member.endpoint))
+        picked.cloned()
     }
 
     fn holds(&self, endpoint: &Arc<Endpoint>) -> bool {
@@ -150,15 +159,18 @@ impl EndpointSet {
 }
 
 impl Members {
-    /// The endpoints of `list`; those whose address `previous` has are taken from there.
+    /// The endpoints of `list`; those whose address `previous` has are taken from there, and their breakers from `before`,
+    /// if it has those of the same section.
     pub fn new(
         settings: Settings,
         list: &[Listed],
         previous: Option<&EndpointSet>,
+        before: Option<&EndpointSet>,
         now: Instant,
     ) -> Self {
         let none = EndpointSet::new(&settings, Box::default(), 0, now);
-        let members = settings.members(list, previous.unwrap_or(&none), now);
+        let kept = (previous.unwrap_or(&none), before.unwrap_or(&none));
+        let members = settings.members(list, kept, now);
         let set = EndpointSet::new(&settings, members, 0, now);
         Self {
             gauges: settings.metrics.upstream(&settings.upstream),
@@ -186,7 +198,7 @@ impl Members {
         tried: &[Arc<Endpoint>],
         now: Instant,
         permits: impl Fn(&Member) -> bool,
-    ) -> Option<Arc<Endpoint>> {
+    ) -> Option<Member> {
         let set = self.current.load();
         if set.returns_at.is_some_and(|at| at <= now) {
             drop(set);
@@ -219,7 +231,7 @@ impl Members {
             return Vec::new();
         }
         let before = self.current.load_full();
-        let members = self.settings.members(list, &before, now);
+        let members = self.settings.members(list, (&before, &before), now);
         self.put(members, now);
         let after = self.current.load();
         let gone = before.iter().filter(|endpoint| !after.holds(endpoint));
@@ -319,13 +331,22 @@ impl Members {
 }
 
 impl Settings {
-    fn members(&self, list: &[Listed], before: &EndpointSet, now: Instant) -> Box<[Member]> {
-        let known: HashMap<SocketAddr, &Arc<Endpoint>> = before
-            .iter()
-            .map(|endpoint| (endpoint.address, endpoint))
-            .collect();
+    /// `kept`: where endpoints come from that are known, and where their breakers do.
+    fn members(
+        &self,
+        list: &[Listed],
+        kept: (&EndpointSet, &EndpointSet),
+        now: Instant,
+    ) -> Box<[Member]> {
+        let by_address = |set: &'_ EndpointSet| -> HashMap<SocketAddr, Member> {
+            let members = set.members.iter().cloned();
+            members
+                .map(|member| (member.endpoint.address, member))
+                .collect()
+        };
+        let (known, before) = (by_address(kept.0), by_address(kept.1));
         let endpoint = |address: SocketAddr| match known.get(&address) {
-            Some(known) => Arc::clone(known),
+            Some(known) => Arc::clone(&known.endpoint),
             None => {
                 let metrics = self.metrics.endpoint(&self.upstream, &address.to_string());
                 Arc::new(Endpoint::new(address, self.workers, metrics, now))
@@ -335,8 +356,30 @@ impl Settings {
             .map(|&(address, weight)| Member {
                 endpoint: endpoint(address),
                 weight,
+                breaker: self.breaker(address, before.get(&address), kept.1),
             })
             .collect()
+    }
+
+    /// The breaker that the address had `before` if that was one of the same section, else a fresh one; what an operator
+    /// had forced stays.
+    fn breaker(
+        &self,
+        address: SocketAddr,
+        known: Option<&Member>,
+        before: &EndpointSet,
+    ) -> Option<Arc<Breaker>> {
+        let breakers = self.breakers.as_ref()?;
+        let old = known.and_then(|known| known.breaker.as_ref());
+        let same = |other: &Arc<Breakers>| Arc::ptr_eq(other, breakers);
+        match old {
+            Some(old) if before.breakers.as_ref().is_some_and(same) => Some(Arc::clone(old)),
+            old => {
+                let fresh = breakers.for_endpoint(&address.to_string());
+                old.into_iter().for_each(|old| fresh.inherit(old));
+                Some(Arc::new(fresh))
+            }
+        }
     }
 }
 

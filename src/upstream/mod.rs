@@ -5,7 +5,9 @@
 //! flight, health, ejection) lives in the [`endpoint::Endpoint`], so it survives a reload of everything around it.
 //! Beside the path: [`health`] asks endpoints how they are, [`discover`] finds out which ones there are.
 
+pub mod admission;
 pub mod balance;
+pub mod breaker;
 pub mod connect;
 pub mod connection;
 pub mod discover;
@@ -17,19 +19,22 @@ pub mod replay_room;
 pub mod request_body;
 pub mod request_limit;
 
-use crate::policy::budget::RetryBudget;
-use crate::policy::failure::{Failure, Verdict};
-use crate::policy::outlier::{Outcome, Rules};
-use crate::telemetry::metrics::UpstreamMetrics;
-use discover::Discovery;
-use endpoint::{Endpoint, InFlight};
-use health::HealthCheck;
-use members::{EndpointSet, Members};
-use pool::PoolSettings;
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use breaker::Breakers;
+use discover::Discovery;
+use endpoint::Endpoint;
+use health::HealthCheck;
+use members::{EndpointSet, Members};
+use pool::PoolSettings;
+
+use crate::policy::budget::RetryBudget;
+use crate::policy::failure::{Classifier, Failure, Verdict};
+use crate::policy::outlier::{Outcome, Rules};
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
@@ -56,6 +61,10 @@ pub struct Upstream {
     pub retry_budget: Option<Arc<RetryBudget>>,
     /// Handles of its metrics.
     pub metrics: UpstreamMetrics,
+    /// What counts as a failure of its endpoints.
+    pub failure: Classifier,
+    /// Its circuit breakers, if it has any.
+    pub breakers: Option<Arc<Breakers>>,
 }
 
 /// What limits the requests under way at an upstream.
@@ -69,48 +78,7 @@ pub struct UpstreamLimits {
     pub per_endpoint_key: &'static str,
 }
 
-/// Why no endpoint takes a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoRoom {
-    /// There is none.
-    NoEndpoint,
-    /// Each has as many requests under way as it may.
-    Full,
-}
-
-/// Turns that an entry takes before it gives up: each one lost a place to somebody else in a moment.
-const ENTRIES: usize = 4;
-
 impl Upstream {
-    /// Picks an endpoint and counts the request there: one in service at `now` (any, in a panic) that has room, and if
-    /// there is a choice none that the request has `tried`.
-    ///
-    /// # Errors
-    ///
-    /// See [`NoRoom`].
-    pub fn enter(&self, tried: &[Arc<Endpoint>], now: Instant) -> Result<InFlight, NoRoom> {
-        // Others may take the last place between pick and entry; a few more turns find another one.
-        for _ in 0..ENTRIES {
-            let picked = self
-                .members
-                .pick(tried, now, |member| self.has_room(&member.endpoint));
-            let Some(picked) = picked else {
-                break;
-            };
-            if let Some(in_flight) = picked.try_enter(self.limits.per_endpoint) {
-                return Ok(in_flight);
-            }
-        }
-        let somebody = self.members.pick(&[], now, |_| true);
-        Err(somebody.map_or(NoRoom::NoEndpoint, |_| NoRoom::Full))
-    }
-
-    fn has_room(&self, endpoint: &Endpoint) -> bool {
-        (self.limits.per_endpoint).is_none_or(|most| {
-            endpoint.in_flight() < usize::try_from(most.get()).unwrap_or(usize::MAX)
-        })
-    }
-
     /// Its endpoints now.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.members.load()

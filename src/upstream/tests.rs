@@ -26,12 +26,13 @@ fn settings(balance: Balance, panic_threshold: u8) -> Settings {
         panic_threshold: NonZeroU8::new(panic_threshold),
         workers: 1,
         metrics: Arc::new(Metrics::new().unwrap()),
+        breakers: None,
     }
 }
 
 fn members(ports: &[u16], panic_threshold: u8) -> Members {
     let settings = settings(Balance::RoundRobin, panic_threshold);
-    Members::new(settings, &list(ports), None, start())
+    Members::new(settings, &list(ports), None, None, start())
 }
 
 fn rules(max_ejected: u8) -> Rules {
@@ -49,7 +50,7 @@ fn ports(members: &Members, turns: usize, now: Instant) -> Vec<(u16, usize)> {
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..turns {
         let picked = members.pick(&[], now, |_| true).unwrap();
-        *seen.entry(picked.address.port()).or_default() += 1;
+        *seen.entry(picked.endpoint.address.port()).or_default() += 1;
     }
     seen.into_iter().collect()
 }
@@ -62,12 +63,12 @@ fn endpoint(members: &Members, index: usize) -> Arc<Endpoint> {
 fn what_was_tried_is_picked_again_only_if_there_is_nothing_else() {
     for balance in [Balance::RoundRobin, Balance::LeastConnections] {
         let now = start();
-        let members = Members::new(settings(balance, 50), &list(&[1, 2, 3]), None, now);
+        let members = Members::new(settings(balance, 50), &list(&[1, 2, 3]), None, None, now);
         let mut tried = Vec::new();
         for _ in 0..3 {
             let picked = members.pick(&tried, now, |_| true).unwrap();
-            assert!(!tried.iter().any(|it| Arc::ptr_eq(it, &picked)));
-            tried.push(picked);
+            assert!(!tried.iter().any(|it| Arc::ptr_eq(it, &picked.endpoint)));
+            tried.push(picked.endpoint);
         }
         assert!(members.pick(&tried, now, |_| true).is_some());
     }
@@ -140,7 +141,7 @@ fn no_endpoint_is_picked_where_there_is_none_in_service() {
 #[test]
 fn failures_of_a_kind_that_says_nothing_are_not_counted() {
     let now = start();
-    let upstream = Upstream {
+    let upstream = Arc::new(Upstream {
         name: "app".into(),
         members: members(&[1, 2], 50),
         discovery: None,
@@ -157,9 +158,12 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
         },
         limits: UpstreamLimits::default(),
         retry_budget: None,
+        failure: Classifier::default(),
+        breakers: None,
         metrics: Metrics::new().unwrap().retries("app", &[]),
-    };
-    let endpoint = &upstream.enter(&[], now).unwrap().endpoint;
+    });
+    let admission = upstream.enter(&[], now).unwrap();
+    let endpoint = admission.endpoint();
     for verdict in [Verdict::Ignored, Verdict::Success] {
         upstream.report(endpoint, verdict, Duration::ZERO, now);
         assert!(!endpoint.tally.is_ejected());
@@ -191,7 +195,7 @@ proptest! {
         let now = start();
         let all: Vec<u16> = (1..).take(healthy.len()).collect();
         let balance = if least { Balance::LeastConnections } else { Balance::RoundRobin };
-        let members = Members::new(settings(balance, threshold), &list(&all), None, now);
+        let members = Members::new(settings(balance, threshold), &list(&all), None, None, now);
         for (endpoint, &healthy) in members.load().iter().zip(&healthy) {
             endpoint.set_healthy(healthy);
         }
@@ -201,7 +205,7 @@ proptest! {
         prop_assert_eq!(members.load().is_panicking(), panic);
         for _ in 0..3 * healthy.len() {
             match members.pick(&[], now, |_| true) {
-                Some(picked) => prop_assert!(panic || picked.is_healthy()),
+                Some(picked) => prop_assert!(panic || picked.endpoint.is_healthy()),
                 None => prop_assert!(!panic && in_service == 0),
             }
         }
@@ -213,7 +217,7 @@ proptest! {
     ) {
         let now = start();
         let ports = |set: &std::collections::BTreeSet<u16>| list(&set.iter().copied().collect::<Vec<_>>());
-        let members = Members::new(settings(Balance::RoundRobin, 50), &ports(&before), None, now);
+        let members = Members::new(settings(Balance::RoundRobin, 50), &ports(&before), None, None, now);
         let old = members.load();
         let gone = members.replace(&ports(&after), now);
         let new = members.load();

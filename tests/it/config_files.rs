@@ -4,6 +4,7 @@ use std::path::Path;
 
 use outrigger::cli::check::{self, Format};
 use outrigger::config;
+use outrigger::config::model::CircuitBreaker;
 use outrigger::config::render::Colour;
 
 use crate::config_mistakes::{checked, env, source, yaml_files};
@@ -76,6 +77,9 @@ fn defaults_in_the_reference_are_the_real_ones() {
         (shown_up.limits, shown.memory),
         (plain_up.limits, plain.memory)
     );
+    let breaker = shown_up.circuit_breaker.as_ref();
+    assert_eq!(breaker.unwrap().value, CircuitBreaker::default());
+    assert_eq!(shown_up.failure, plain_up.failure);
     assert_eq!(
         (&shown.admin, &shown.access_log, shown.drain),
         (&plain.admin, &plain.access_log, plain.drain)

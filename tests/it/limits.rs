@@ -446,7 +446,7 @@ fn probes_and_control_answer_when_nothing_else_does() {
 fn when_nobody_listens_the_answer_comes_at_once_with_the_cause() {
     let (one, other) = (free_address(), free_address());
     let proxy = Proxy::start(&format!(
-        "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\nupstreams:\n  app: {{ endpoints: [{one}, {other}] }}\n"
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: app, forward: app, retry: off }}]\nupstreams:\n  app: {{ endpoints: [{one}, {other}] }}\n"
     ));
     let mut client = proxy.client();
     let fastest = (0..5).map(|_| {

@@ -68,6 +68,7 @@ fn engine(origin: SocketAddr, metrics: &Arc<Metrics>, log: &Path) -> Arc<Engine>
     let (config, mistakes) = read(&source, &|_| None);
     assert!(!mistakes.has_errors());
     let environment = Environment {
+        journal: Arc::default(),
         metrics: Arc::clone(metrics),
         workers: 1,
     };

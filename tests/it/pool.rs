@@ -17,6 +17,7 @@ fn idle(proxy: &Proxy) -> usize {
     let page = proxy.control("/upstreams").text();
     let line = page
         .lines()
+        .map(str::trim_end)
         .find(|line| line.ends_with("idle"))
         .expect("an endpoint");
     line.split_whitespace()

@@ -94,6 +94,8 @@ pub(super) const UPSTREAM: &[&str] = &[
     "health_check",
     "outlier",
     "panic_threshold",
+    "circuit_breaker",
+    "failure",
 ];
 /// `upstreams.*.limits`
 pub(super) const UPSTREAM_LIMITS: &[&str] = &[
@@ -137,6 +139,22 @@ pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle"];
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
 /// `upstreams.*.retry_budget`
 pub(super) const RETRY_BUDGET: &[&str] = &["percent", "window", "min_per_second"];
+/// `upstreams.*.circuit_breaker`
+pub(super) const CIRCUIT_BREAKER: &[&str] = &[
+    "consecutive_failures",
+    "open_for",
+    "half_open_max",
+    "half_open_successes",
+    "error_rate",
+    "slow",
+    "slow_rate",
+    "window",
+    "min_requests",
+    "scope",
+    "mode",
+];
+/// `upstreams.*.failure`
+pub(super) const FAILURE: &[&str] = &["statuses", "grpc", "slow"];
 /// `admin`
 pub(super) const ADMIN: &[&str] = &["probes", "control"];
 /// `access_log`
@@ -172,6 +190,8 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.outlier", OUTLIER),
     ("upstreams.*.outlier.success_rate", SUCCESS_RATE),
     ("dns", DNS),
+    ("upstreams.*.circuit_breaker", CIRCUIT_BREAKER),
+    ("upstreams.*.failure", FAILURE),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("drain", DRAIN),

@@ -6,6 +6,7 @@
 //! `snapshot` to say.
 
 mod address;
+mod circuit_breaker;
 mod discovery;
 mod fields;
 mod health;

@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    Balance, Endpoint, EndpointAddress, Located, Pool, RetryBudget, Upstream, UpstreamLimits,
-    UpstreamTimeouts,
+    Balance, Endpoint, EndpointAddress, FailureRules, Located, Pool, RetryBudget, Upstream,
+    UpstreamLimits, UpstreamTimeouts,
 };
 use super::super::source::Span;
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{address, discovery, health, keys, limits, outlier, retry, scalars};
+use super::{address, circuit_breaker, discovery, health, keys, limits, outlier, retry, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Reads one upstream.
@@ -28,6 +28,8 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         health_check: None,
         outlier: None,
         panic_threshold: Some(outlier::HALF),
+        circuit_breaker: None,
+        failure: FailureRules::default(),
     };
     let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
@@ -49,6 +51,11 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("pool") {
         pool(item, &mut upstream.pool, out);
     }
+    policies(&fields, &mut upstream, out);
+    upstream
+}
+
+fn policies(fields: &Fields<'_>, upstream: &mut Upstream, out: &mut Diagnostics) {
     if let Some(item) = fields.get("retry_budget") {
         upstream.retry_budget = retry::budget(item, out);
     }
@@ -67,7 +74,12 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     {
         upstream.panic_threshold = read;
     }
-    upstream
+    if let Some(item) = fields.get("circuit_breaker") {
+        upstream.circuit_breaker = circuit_breaker::circuit_breaker(item, out);
+    }
+    if let Some(item) = fields.get("failure") {
+        upstream.failure = circuit_breaker::failure(item, out);
+    }
 }
 
 /// `endpoints`, or `discovery` instead.

@@ -5,6 +5,7 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod circuit_breaker;
 mod discovery;
 mod health;
 mod limits;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use circuit_breaker::*;
 pub use discovery::*;
 pub use health::*;
 pub use limits::*;

@@ -4,7 +4,8 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::{
-    Discovery, EndpointAddress, HealthCheck, Located, Outlier, RetryBudget, UpstreamLimits,
+    CircuitBreaker, Discovery, EndpointAddress, FailureRules, HealthCheck, Located, Outlier,
+    RetryBudget, UpstreamLimits,
 };
 
 /// One upstream.
@@ -33,6 +34,10 @@ pub struct Upstream {
     /// `panic_threshold`: with a smaller share of endpoints in service, in per cent, all are used. 1 to 100, `None`
     /// (`off`): never. Default 50.
     pub panic_threshold: Option<NonZeroU8>,
+    /// `circuit_breaker`. Default: none.
+    pub circuit_breaker: Option<Located<CircuitBreaker>>,
+    /// `failure`.
+    pub failure: FailureRules,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.

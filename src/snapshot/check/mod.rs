@@ -5,6 +5,7 @@
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 mod addresses;
+mod circuit_breaker;
 mod limits;
 mod retries;
 mod rules;
@@ -33,6 +34,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     rules(config, diagnostics);
     limits(config, diagnostics);
     upstreams(config, diagnostics);
+    circuit_breaker::circuit_breakers(config, diagnostics);
     reachable(config, diagnostics);
     retries(config, diagnostics);
     diagnostics.sort();

@@ -4,6 +4,7 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+mod breakers;
 mod health;
 mod listeners;
 mod routes;
@@ -16,6 +17,7 @@ use super::Snapshot;
 use super::forwarding::Forwarding;
 use super::limits::Limits;
 use crate::config::model::{Config, LogOutput};
+use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
@@ -38,6 +40,8 @@ type ByName<'a> = HashMap<&'a str, &'a Arc<Upstream>>;
 pub struct Environment {
     /// Where handles come from.
     pub metrics: Arc<Metrics>,
+    /// Where changes are written down.
+    pub journal: Arc<Journal>,
     /// Workers running.
     pub workers: usize,
 }

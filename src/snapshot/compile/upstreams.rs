@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Environment;
+use super::breakers::{Before, classifier, compile_breakers};
 use super::health::{health_check, outlier};
 use crate::config::model::{self, Config, EndpointAddress, HeaderCase};
 use crate::policy::budget::{BudgetLimits, RetryBudget};
@@ -26,7 +27,7 @@ pub(super) fn compile_upstreams(
     previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Vec<Arc<Upstream>> {
-    let old: HashMap<&str, (&model::Upstream, &Arc<Upstream>)> = previous
+    let old: HashMap<&str, Before<'_>> = previous
         .iter()
         .flat_map(|previous| previous.config.upstreams.iter().zip(&previous.upstreams))
         .map(|(section, upstream)| (section.name.value.as_str(), (section, upstream)))
@@ -48,7 +49,7 @@ pub(super) fn compile_upstreams(
 fn compile_upstream(
     (section, limits): (&model::Upstream, &Limits),
     header_case: HeaderCase,
-    before: Option<(&model::Upstream, &Arc<Upstream>)>,
+    before: Option<Before<'_>>,
     environment: &Environment,
 ) -> Upstream {
     let preserve_header_case = header_case == HeaderCase::Preserve;
@@ -64,6 +65,7 @@ fn compile_upstream(
         .as_ref()
         .map_or_else(|| written(section), Discovery::addresses);
     let name: Arc<str> = section.name.value.as_str().into();
+    let breakers = compile_breakers(section, before, environment);
     let settings = Settings {
         upstream: Arc::clone(&name),
         balance: match section.balance {
@@ -73,11 +75,14 @@ fn compile_upstream(
         panic_threshold: section.panic_threshold,
         workers: environment.workers,
         metrics: Arc::clone(&environment.metrics),
+        breakers: breakers.clone(),
     };
-    let old = previous.map(|upstream| upstream.endpoints());
+    let old = before.map(|(_, upstream)| upstream.endpoints());
+    let old = old.as_deref();
+    let same = old.filter(|_| previous.is_some());
     Upstream {
         name,
-        members: Members::new(settings, &list, old.as_deref(), now.into_std()),
+        members: Members::new(settings, &list, same, old, now.into_std()),
         discovery,
         health_check: section.health_check.as_ref().and_then(health_check),
         outlier: section.outlier.as_ref().map(outlier),
@@ -85,6 +90,8 @@ fn compile_upstream(
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         pool: pool_settings(section, preserve_header_case),
+        failure: classifier(&section.failure),
+        breakers,
         retry_budget: budget(section, before),
         metrics: environment.metrics.retries(
             &section.name.value,
@@ -129,10 +136,7 @@ fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolS
 }
 
 /// The budget of an equal section before, or a new one.
-fn budget(
-    section: &model::Upstream,
-    before: Option<(&model::Upstream, &Arc<Upstream>)>,
-) -> Option<Arc<RetryBudget>> {
+fn budget(section: &model::Upstream, before: Option<Before<'_>>) -> Option<Arc<RetryBudget>> {
     let limits = section.retry_budget?;
     let equal = before.filter(|(old, _)| old.retry_budget == Some(limits));
     let kept = equal.and_then(|(_, upstream)| upstream.retry_budget.clone());

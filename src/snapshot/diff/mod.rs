@@ -3,6 +3,7 @@
 //! Path: `app::reload` logs it. Both are written out as lines `path → value` and compared, so a key cannot be forgotten
 //! in the comparison without being forgotten in the writing.
 
+mod circuit_breaker;
 mod limits;
 mod routes;
 mod upstreams;

@@ -1,5 +1,6 @@
 //! `upstreams` and `dns` as lines.
 
+use super::circuit_breaker::{write_breaker, write_failure};
 use super::{Lines, limits, list, time, word};
 use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream};
 
@@ -56,6 +57,10 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     if let Some(outlier) = outlier {
         write_outlier(&mut line, outlier);
     }
+    if let Some(breaker) = &upstream.circuit_breaker {
+        write_breaker(&mut line, &breaker.value);
+    }
+    write_failure(&mut line, &upstream.failure);
 }
 
 fn write_outlier(line: &mut impl FnMut(&str, String), outlier: &Outlier) {

@@ -1,0 +1,37 @@
+//! What the lack of an answer says about the endpoint.
+//!
+//! Path: [`super::attempt`] and [`super::body`] ask with the error that they met; what an answer says is for
+//! [`crate::policy::failure`].
+
+use super::error::ProxyError;
+use crate::policy::failure::{Failure, Verdict};
+
+/// How an attempt that met `error` speaks for its endpoint. The timers of the file count; those of a client do not, for it
+/// could make them as short as it likes.
+pub fn of(error: &ProxyError) -> Verdict {
+    match error {
+        ProxyError::Connect(_) => Verdict::Failure(Failure::Connect),
+        ProxyError::UpstreamIdle | ProxyError::RequestTimeout | ProxyError::AttemptTimeout => {
+            Verdict::Failure(Failure::Timeout)
+        }
+        ProxyError::UpstreamReset(_) | ProxyError::UpstreamBody(_) => {
+            Verdict::Failure(Failure::Reset)
+        }
+        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => {
+            Verdict::Failure(Failure::Protocol)
+        }
+        ProxyError::BadRequest(_)
+        | ProxyError::ConnectMethod
+        | ProxyError::NoRoute
+        | ProxyError::NoEndpoint(_)
+        | ProxyError::ClientIdle
+        | ProxyError::ClientBody
+        | ProxyError::ClientGone
+        | ProxyError::RateLimited(_)
+        | ProxyError::Overloaded(..)
+        | ProxyError::CircuitOpen(_)
+        | ProxyError::NoHealthyEndpoint(_)
+        | ProxyError::DeadlineExceeded
+        | ProxyError::Panic => Verdict::Ignored,
+    }
+}
