@@ -132,6 +132,8 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         status: Some(StatusCode::OK),
         reason: None,
         cause: None,
+        queued: Duration::ZERO,
+        observed: None,
         bytes_in: 512,
         bytes_out: 128,
         first_byte: Some(Duration::from_micros(40_100)),

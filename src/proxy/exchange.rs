@@ -68,6 +68,8 @@ impl Exchange {
             status: None,
             reason: None,
             cause: None,
+            queued: Duration::ZERO,
+            observed: None,
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,

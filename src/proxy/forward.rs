@@ -44,7 +44,8 @@ pub async fn forward(
     let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
-    admit::admit(&exchange, route, &head, deadline).await?;
+    admit::route(&exchange, &route.limits, &head, deadline).await?;
+    admit::upstream(&exchange, &route.upstream, deadline).await?;
     let body = if body.is_end_stream() {
         RequestBody::empty()
     } else {

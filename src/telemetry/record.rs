@@ -33,6 +33,10 @@ pub struct RequestRecord {
     pub reason: Option<&'static str>,
     /// What the system said below the reason.
     pub cause: Option<String>,
+    /// How long it waited until a limit let it go on.
+    pub queued: Duration,
+    /// What a policy that only observes would have done to it; a code of the closed list of reasons.
+    pub observed: Option<&'static str>,
     /// Bytes of the request's body taken from the client.
     pub bytes_in: u64,
     /// Bytes of the answer's body given to the client.

@@ -338,7 +338,7 @@ fn nobody_waits_longer_than_pending_wait() {
         let _first = sent(&proxy, "/");
         eventually("one is under way", || gated.origin.count() == 1);
         let begun = Instant::now();
-        let answer = proxy.client().get("/");
+        let answer = proxy.client().get("/waits");
         assert!(
             begun.elapsed() >= Duration::from_millis(50),
             "{:?}",
@@ -354,6 +354,12 @@ fn nobody_waits_longer_than_pending_wait() {
         );
         assert_eq!(body["details"]["limit"]["value"], "50ms");
         assert_eq!(refused(&proxy, scope, name, "timeout"), 1.0);
+        let line = proxy.access_line("/waits");
+        assert_eq!(line["reason"], "queue_timeout");
+        assert!(
+            line["phases_ms"]["queue"].as_f64().unwrap() >= 50.0,
+            "{line}"
+        );
         eventually("the place is free", || {
             of(&proxy, "pending", scope, name) == 0.0
         });

@@ -1,7 +1,7 @@
 //! Whether a request may go on: memory, requests under way, rates.
 //!
-//! Path: [`layer`] asks about memory and the listener before anything else is done; [`super::forward`] calls [`admit`]
-//! once it knows the route: first its rates, which cost a client its tokens, then permits of the route and the upstream.
+//! Path: [`layer`] asks about memory and the listener before anything else is done; [`super::forward`] calls [`route`]
+//! and [`upstream`] once it knows them: first rates, which cost a client its tokens, then permits.
 //! What is held stands in the exchange, and so lasts to the end of the answer's body, or of the pipe that it became. What
 //! is not configured is not asked.
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::error::{Limit, Overload, ProxyError, Refusal};
 use super::exchange::Exchange;
 use crate::policy::concurrency::{Entry, Permit};
-use crate::route::Route;
+use crate::route::limits::RouteLimits;
 use crate::telemetry::limits::Scope;
 use crate::upstream::Upstream;
 use crate::upstream::admission::{Admission, Denied};
@@ -53,27 +53,50 @@ impl Held {
     }
 }
 
-/// Passes the request through the limits of `route`, waiting where that is allowed, until `deadline` at most.
+/// Passes the request through the limits of a route, waiting where that is allowed, until `deadline` at most.
 ///
 /// # Errors
 ///
 /// [`ProxyError::RateLimited`], [`ProxyError::Overloaded`].
-pub async fn admit(
+pub async fn route(
     exchange: &Exchange,
-    route: &Route,
+    limits: &RouteLimits,
     head: &Parts,
     deadline: Option<Instant>,
 ) -> Result<(), ProxyError> {
-    if !route.limits.rules.is_empty()
-        && let Some(waits) = rate::check(exchange, &route.limits.rules, head, deadline)?
+    if !limits.rules.is_empty()
+        && let Some(waits) = rate::check(exchange, &limits.rules, head, deadline)?
     {
-        Box::pin(waits.pass()).await;
+        Box::pin(waiting(exchange, waits.pass())).await;
     }
-    let limits = [&route.limits.admission, &route.upstream.limits.admission];
-    for limit in limits.into_iter().flatten() {
-        enter(exchange, limit, deadline).await?;
+    match &limits.admission {
+        Some(limit) => enter(exchange, limit, deadline).await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Takes a permit of `upstream`, if it limits its requests; as [`route`].
+///
+/// # Errors
+///
+/// [`ProxyError::Overloaded`].
+pub async fn upstream(
+    exchange: &Exchange,
+    upstream: &Upstream,
+    deadline: Option<Instant>,
+) -> Result<(), ProxyError> {
+    match &upstream.limits.admission {
+        Some(limit) => enter(exchange, limit, deadline).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits, and notes how long.
+async fn waiting<T>(exchange: &Exchange, wait: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let outcome = wait.await;
+    exchange.note(|record| record.queued += begun.elapsed());
+    outcome
 }
 
 async fn enter(
@@ -83,7 +106,7 @@ async fn enter(
 ) -> Result<(), ProxyError> {
     let entered = match limit.enter() {
         Ok(Entry::Now(permit)) => Ok(permit),
-        Ok(Entry::Later(queued)) => Box::pin(limit.wait(queued, deadline)).await,
+        Ok(Entry::Later(queued)) => Box::pin(waiting(exchange, limit.wait(queued, deadline))).await,
         Err(denied) => Err(denied),
     };
     let permit = entered.map_err(|denied| denied_by(limit, denied))?;
