@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
+use crate::support::http2::{Http2, empty, request};
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, free_address};
@@ -160,6 +161,38 @@ fn an_endpoint_has_no_more_connections_than_it_may() {
         "endpoints_overloaded",
         "upstreams.app.limits.connections",
     );
+}
+
+#[test]
+fn each_stream_of_an_http_2_connection_counts() {
+    let gated = Gated::start();
+    let text = yaml(
+        &[&gated.origin],
+        ["in_flight: 2, pending: 1, pending_wait: 1m", "", ""],
+    );
+    let proxy = Proxy::start(&text);
+    let client = Http2::connect(proxy.address());
+    client.run(async {
+        let ask = || {
+            let mut sender = client.sender.clone();
+            let request = request("GET", "http://a/", empty());
+            async move { sender.send_request(request).await }
+        };
+        let pending = || of(&proxy, "pending", "listener", "inbound");
+        let mut first = Vec::new();
+        for _ in 0..3 {
+            first.push(tokio::spawn(ask()));
+        }
+        while gated.origin.count() < 2 || pending() < 1.0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(ask().await.unwrap().status(), 503);
+        gated.open();
+        for answer in first {
+            assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+        }
+    });
+    assert_eq!(gated.most(), 2);
 }
 
 #[test]

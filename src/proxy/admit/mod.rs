@@ -20,6 +20,7 @@ use super::exchange::Exchange;
 use crate::policy::concurrency::{Entry, Permit};
 use crate::route::limits::RouteLimits;
 use crate::telemetry::limits::Scope;
+use crate::units::Pretty;
 use crate::upstream::Upstream;
 use crate::upstream::admission::{Admission, Denied};
 
@@ -134,7 +135,7 @@ fn denied_by(limit: &Admission, denied: Denied) -> ProxyError {
         Denied::TimedOut => (
             Overload::Queue,
             "pending_wait",
-            crate::units::Pretty::Time(limit.patience).to_string(),
+            Pretty::Time(limit.patience).to_string(),
         ),
     };
     let key = format!("{section}.{name}.limits.{key}");
@@ -172,9 +173,11 @@ pub fn endpoints_full(upstream: &Upstream) -> ProxyError {
 fn out_of_memory(exchange: &Exchange) -> ProxyError {
     let measured = exchange.snapshot.limits.memory.measured();
     let share = exchange.snapshot.config.memory.shed_at;
+    // To whole MiB: nobody reads the rest.
+    let shown = |bytes: u64| Pretty::Bytes(bytes.next_multiple_of(1 << 20));
+    let (used, limit) = (shown(measured.used), shown(measured.limit));
     let message = format!(
-        "{} of {} bytes of memory are in use; new requests are refused from {share} % on",
-        measured.used, measured.limit
+        "{used} of {limit} of memory are in use; new requests are refused from {share} % on"
     );
     let limit = Limit {
         key: "memory.shed_at".to_owned(),
