@@ -199,7 +199,8 @@ struct AttemptTrace<'a> {
 impl<'a> AttemptTrace<'a> {
     fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>) -> Self {
         // The first attempt begins with the request, as near as matters, unless it had to wait before.
-        let first = exchange.note(|record| record.attempts.last().is_none() && !record.waited);
+        let first =
+            exchange.note(|record| record.attempts.last().is_none() && record.queued.is_zero());
         let started = if first {
             exchange.started
         } else {

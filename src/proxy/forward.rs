@@ -47,7 +47,8 @@ pub async fn forward(
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
-    admit::admit(&exchange, route, &head, end).await?;
+    admit::route(&exchange, &route.limits, &head, end).await?;
+    admit::upstream(&exchange, &route.upstream, end).await?;
     if !body.is_end_stream() {
         exchange.open_upload(body, route.replay_bytes);
     }

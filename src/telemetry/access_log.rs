@@ -45,6 +45,9 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     if let Some(why) = record.not_retried {
         text_field(out, ",\"not_retried\":", why);
     }
+    if let Some(observed) = record.observed {
+        text_field(out, ",\"observed\":", observed);
+    }
     out.extend_from_slice(b",\"client\":\"");
     // Writing to a `Vec` cannot fail.
     let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));
@@ -58,9 +61,17 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
 
 fn write_phases(out: &mut Vec<u8>, record: &RequestRecord) {
     let Some(first_byte) = record.first_byte else {
+        if !record.queued.is_zero() {
+            millis_field(out, ",\"phases_ms\":{\"queue\":", record.queued);
+            out.push(b'}');
+        }
         return;
     };
     out.extend_from_slice(b",\"phases_ms\":{");
+    if !record.queued.is_zero() {
+        millis_field(out, "\"queue\":", record.queued);
+        out.push(b',');
+    }
     if let Some(connect) = record.attempts.last().and_then(|attempt| attempt.connect) {
         millis_field(out, "\"connect\":", connect);
         out.push(b',');

@@ -69,6 +69,12 @@ impl RateMetrics {
     }
 }
 
+impl Drop for RateMetrics {
+    fn drop(&mut self) {
+        self.keys.set(0);
+    }
+}
+
 /// Whose requests under way are limited; the label `scope`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

@@ -35,8 +35,10 @@ pub struct RequestRecord {
     pub cause: Option<String>,
     /// Why a failed attempt was not followed by another one; a word of a closed list.
     pub not_retried: Option<&'static str>,
-    /// Whether it had to wait for its turn before the first attempt.
-    pub waited: bool,
+    /// How long it waited until a limit let it go on.
+    pub queued: Duration,
+    /// What a policy that only observes would have done to it; a code of the closed list of reasons.
+    pub observed: Option<&'static str>,
     /// Bytes of the request's body taken from the client.
     pub bytes_in: u64,
     /// Bytes of the answer's body given to the client.

@@ -24,6 +24,14 @@ pub struct RequestLimit {
     metrics: AdmissionMetrics,
 }
 
+impl Drop for RequestLimit {
+    /// What is limited no more is not under way either; a limit in its place sets the gauges anew.
+    fn drop(&mut self) {
+        self.metrics.in_flight.set(0);
+        self.metrics.pending.set(0);
+    }
+}
+
 /// Why a request may not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {

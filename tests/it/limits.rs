@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
+use crate::support::http2::{Http2, empty, request};
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, free_address};
@@ -160,6 +161,38 @@ fn an_endpoint_has_no_more_connections_than_it_may() {
         "endpoints_overloaded",
         "upstreams.app.limits.connections",
     );
+}
+
+#[test]
+fn each_stream_of_an_http_2_connection_counts() {
+    let gated = Gated::start();
+    let text = yaml(
+        &[&gated.origin],
+        ["in_flight: 2, pending: 1, pending_wait: 1m", "", ""],
+    );
+    let proxy = Proxy::start(&text);
+    let client = Http2::connect(proxy.address());
+    client.run(async {
+        let ask = || {
+            let mut sender = client.sender.clone();
+            let request = request("GET", "http://a/", empty());
+            async move { sender.send_request(request).await }
+        };
+        let pending = || of(&proxy, "pending", "listener", "inbound");
+        let mut first = Vec::new();
+        for _ in 0..3 {
+            first.push(tokio::spawn(ask()));
+        }
+        while gated.origin.count() < 2 || pending() < 1.0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(ask().await.unwrap().status(), 503);
+        gated.open();
+        for answer in first {
+            assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+        }
+    });
+    assert_eq!(gated.most(), 2);
 }
 
 #[test]
@@ -338,7 +371,7 @@ fn nobody_waits_longer_than_pending_wait() {
         let _first = sent(&proxy, "/");
         eventually("one is under way", || gated.origin.count() == 1);
         let begun = Instant::now();
-        let answer = proxy.client().get("/");
+        let answer = proxy.client().get("/waits");
         assert!(
             begun.elapsed() >= Duration::from_millis(50),
             "{:?}",
@@ -354,6 +387,12 @@ fn nobody_waits_longer_than_pending_wait() {
         );
         assert_eq!(body["details"]["limit"]["value"], "50ms");
         assert_eq!(refused(&proxy, scope, name, "timeout"), 1.0);
+        let line = proxy.access_line("/waits");
+        assert_eq!(line["reason"], "queue_timeout");
+        assert!(
+            line["phases_ms"]["queue"].as_f64().unwrap() >= 50.0,
+            "{line}"
+        );
         eventually("the place is free", || {
             of(&proxy, "pending", scope, name) == 0.0
         });

@@ -180,6 +180,25 @@ fn clients_are_told_apart_by_what_trusted_peers_say_and_ipv6_by_its_network() {
 }
 
 #[test]
+fn what_a_stranger_says_of_its_address_gives_it_no_count_of_its_own() {
+    let origin = Origin::fixed("ok");
+    let text = yaml(&origin, "{ requests: 1, per: 1h }");
+    let proxy = Proxy::start(&format!("{text}trusted_proxies: []\n"));
+    let mut client = proxy.client();
+    let mut from =
+        |address: &str| ask(&mut client, "/", &format!("x-forwarded-for: {address}\r\n"));
+    assert_eq!(from("192.0.2.1").status(), 200);
+    let refused = from("192.0.2.2");
+    assert_eq!(refused.status(), 429);
+    assert!(
+        !refused.text().contains("routes.all"),
+        "strangers read no names: {}",
+        refused.text()
+    );
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[test]
 fn answers_say_what_remains_if_that_is_asked_for() {
     let origin = Origin::fixed("ok");
     let proxy = proxy(
@@ -248,6 +267,33 @@ fn of_several_rules_all_must_hold_and_what_one_refuses_costs_no_token_of_another
 }
 
 #[test]
+fn one_rule_may_wait_where_another_refuses() {
+    let origin = Origin::fixed("ok");
+    let rules = "[{ requests: 20, per: 1s, burst: 1, key: route, when_exceeded: wait, max_wait: 10s }, { requests: 3, per: 1h }]";
+    let proxy = proxy(&origin, rules);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || proxy.client().get("/").status();
+        let asked: Vec<_> = (0..5).map(|_| scope.spawn(ask)).collect();
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap())
+            .collect()
+    });
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        3,
+        "{statuses:?}"
+    );
+    let of = |rule: &str, result: &str| {
+        proxy.metric(&format!(
+            r#"outrigger_rate_limit_total{{result="{result}",route="all",rule="{rule}"}}"#
+        ))
+    };
+    assert_eq!(of("1", "allowed") + of("1", "waited"), 3.0);
+    assert_eq!((of("2", "allowed"), of("2", "limited")), (3.0, 2.0));
+}
+
+#[test]
 fn a_rule_that_observes_counts_and_lets_pass() {
     let origin = Origin::fixed("ok");
     let proxy = proxy(
@@ -265,6 +311,15 @@ fn a_rule_that_observes_counts_and_lets_pass() {
         (2.0, 3.0)
     );
     assert_eq!(counted(&proxy, "limited"), 0.0);
+    let observed = |line: &serde_json::Value| line["observed"] == "rate_limited";
+    eventually("the lines say so", || {
+        proxy
+            .access_log()
+            .iter()
+            .filter(|line| observed(line))
+            .count()
+            == 3
+    });
 }
 
 #[test]

@@ -217,6 +217,10 @@ impl Future for Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
+        let taken_up = |state: &mut State| matches!(state, State::Gone);
+        if self.waiter.state.with(taken_up) {
+            return;
+        }
         let left = self.gate.queue.with(|queue| {
             let place = queue
                 .iter()

@@ -274,3 +274,16 @@ impl Hasher for AsIs {
         self.0 = key;
     }
 }
+
+#[cfg(test)]
+impl Table {
+    /// Keys for which there is memory.
+    pub(super) fn room(&self) -> usize {
+        match self {
+            Self::Single(_) => 1,
+            Self::Keyed(keyed) => (keyed.shards.iter())
+                .map(|shard| shard.lock().capacity())
+                .sum(),
+        }
+    }
+}

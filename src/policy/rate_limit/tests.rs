@@ -201,9 +201,19 @@ fn a_million_random_keys_stay_within_the_bound_and_do_not_free_whoever_is_limite
         }
     }
     assert_eq!(limiter.keys(), BOUND);
+    assert!(
+        limiter.table.room() <= 3 * BOUND,
+        "{}",
+        limiter.table.room()
+    );
     assert!(limiter.evictions() > 990_000, "{}", limiter.evictions());
     limiter.sweep(now + SECOND * 2);
     assert_eq!(limiter.keys(), 0);
+    assert!(
+        limiter.table.room() <= BOUND / 4,
+        "{}",
+        limiter.table.room()
+    );
 }
 
 #[test]

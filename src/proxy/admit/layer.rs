@@ -15,10 +15,9 @@ use super::super::body::ProxyBody;
 use super::super::error::ProxyError;
 use super::super::exchange::Exchange;
 use super::super::stack::Opened;
-use super::{denied_by, out_of_memory};
+use super::{denied_by, out_of_memory, waiting};
 use crate::policy::concurrency::{Entry, Permit};
 use crate::telemetry::limits::Scope;
-use crate::upstream::request_limit::{Denied, RequestLimit};
 
 /// Lets in as many as there may be.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +70,7 @@ where
 type Wait = Pin<Box<dyn Future<Output = Result<Permit, ProxyError>> + Send>>;
 
 /// What waits for its permit, if the request may not go on at once.
-fn enter(exchange: &Exchange) -> Result<Option<Wait>, ProxyError> {
+fn enter(exchange: &Arc<Exchange>) -> Result<Option<Wait>, ProxyError> {
     if exchange.snapshot.limits.memory.sheds() {
         return Err(out_of_memory(exchange));
     }
@@ -84,18 +83,13 @@ fn enter(exchange: &Exchange) -> Result<Option<Wait>, ProxyError> {
             Ok(None)
         }
         Entry::Later(queued) => {
-            exchange.note(|record| record.waited = true);
-            let limit = Arc::clone(limit);
+            let (exchange, limit) = (Arc::clone(exchange), Arc::clone(limit));
             Ok(Some(Box::pin(async move {
-                let waited = limit.wait(queued, None).await;
-                waited.map_err(|denied| timed_out(&limit, denied))
+                let waited = waiting(&exchange, limit.wait(queued, None)).await;
+                waited.map_err(|denied| denied_by(&limit, denied))
             })))
         }
     }
-}
-
-fn timed_out(limit: &RequestLimit, denied: Denied) -> ProxyError {
-    denied_by(limit, denied)
 }
 
 /// A request that waits.

@@ -1,7 +1,7 @@
 //! Whether a request may go on: memory, requests under way, rates.
 //!
-//! Path: [`layer`] asks about memory and the listener before anything else is done; [`super::forward`] calls [`admit`]
-//! once it knows the route: first its rates, which cost a client its tokens, then permits of the route and the upstream.
+//! Path: [`layer`] asks about memory and the listener before anything else is done; [`super::forward`] calls [`route`]
+//! and [`upstream`] once it knows them: first rates, which cost a client its tokens, then permits.
 //! What is held stands in the exchange, and so lasts to the end of the answer's body, or of the pipe that it became. What
 //! is not configured is not asked.
 
@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use super::error::{Limit, Overload, ProxyError, Refusal};
 use super::exchange::Exchange;
 use crate::policy::concurrency::{Entry, Permit};
-use crate::route::Route;
+use crate::route::limits::RouteLimits;
 use crate::telemetry::limits::Scope;
+use crate::units::Pretty;
 use crate::upstream::Upstream;
 use crate::upstream::request_limit::{Denied, RequestLimit};
 
@@ -53,28 +54,50 @@ impl Held {
     }
 }
 
-/// Passes the request through the limits of `route`, waiting where that is allowed, until `deadline` at most.
+/// Passes the request through the limits of a route, waiting where that is allowed, until `deadline` at most.
 ///
 /// # Errors
 ///
 /// [`ProxyError::RateLimited`], [`ProxyError::Overloaded`].
-pub async fn admit(
+pub async fn route(
     exchange: &Exchange,
-    route: &Route,
+    limits: &RouteLimits,
     head: &Parts,
     deadline: Option<Instant>,
 ) -> Result<(), ProxyError> {
-    if !route.limits.rules.is_empty()
-        && let Some(waits) = rate::check(exchange, &route.limits.rules, head, deadline)?
+    if !limits.rules.is_empty()
+        && let Some(waits) = rate::check(exchange, &limits.rules, head, deadline)?
     {
-        exchange.note(|record| record.waited = true);
-        Box::pin(waits.pass()).await;
+        Box::pin(waiting(exchange, waits.pass())).await;
     }
-    let limits = [&route.limits.requests, &route.upstream.limits.requests];
-    for limit in limits.into_iter().flatten() {
-        enter(exchange, limit, deadline).await?;
+    match &limits.requests {
+        Some(limit) => enter(exchange, limit, deadline).await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Takes a permit of `upstream`, if it limits its requests; as [`route`].
+///
+/// # Errors
+///
+/// [`ProxyError::Overloaded`].
+pub async fn upstream(
+    exchange: &Exchange,
+    upstream: &Upstream,
+    deadline: Option<Instant>,
+) -> Result<(), ProxyError> {
+    match &upstream.limits.requests {
+        Some(limit) => enter(exchange, limit, deadline).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits, and notes how long.
+async fn waiting<T>(exchange: &Exchange, wait: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let outcome = wait.await;
+    exchange.note(|record| record.queued += begun.elapsed());
+    outcome
 }
 
 async fn enter(
@@ -84,10 +107,7 @@ async fn enter(
 ) -> Result<(), ProxyError> {
     let entered = match limit.enter() {
         Ok(Entry::Now(permit)) => Ok(permit),
-        Ok(Entry::Later(queued)) => {
-            exchange.note(|record| record.waited = true);
-            Box::pin(limit.wait(queued, deadline)).await
-        }
+        Ok(Entry::Later(queued)) => Box::pin(waiting(exchange, limit.wait(queued, deadline))).await,
         Err(denied) => Err(denied),
     };
     let permit = entered.map_err(|denied| denied_by(limit, denied))?;
@@ -115,7 +135,7 @@ fn denied_by(limit: &RequestLimit, denied: Denied) -> ProxyError {
         Denied::TimedOut => (
             Overload::Queue,
             "pending_wait",
-            crate::units::Pretty::Time(limit.patience).to_string(),
+            Pretty::Time(limit.patience).to_string(),
         ),
     };
     let key = format!("{section}.{name}.limits.{key}");
@@ -153,9 +173,11 @@ pub fn endpoints_full(upstream: &Upstream) -> ProxyError {
 fn out_of_memory(exchange: &Exchange) -> ProxyError {
     let measured = exchange.snapshot.limits.memory.measured();
     let share = exchange.snapshot.config.memory.shed_at;
+    // To whole MiB: nobody reads the rest.
+    let shown = |bytes: u64| Pretty::Bytes(bytes.next_multiple_of(1 << 20));
+    let (used, limit) = (shown(measured.used), shown(measured.limit));
     let message = format!(
-        "{} of {} bytes of memory are in use; new requests are refused from {share} % on",
-        measured.used, measured.limit
+        "{used} of {limit} of memory are in use; new requests are refused from {share} % on"
     );
     let limit = Limit {
         key: "memory.shed_at".to_owned(),

@@ -1,6 +1,6 @@
 //! The rules of a route's rate limit, one after the other.
 //!
-//! Path: [`super::admit`]. All rules must hold: when a later one refuses, the tokens that the earlier ones gave go back.
+//! Path: [`super::route`]. All rules must hold: when a later one refuses, the tokens that the earlier ones gave go back.
 //! Whoever has to wait waits once, for the rule that takes longest, and never past the request's deadline. A client that
 //! leaves while it waits frees its place; its token goes back if nobody came after it.
 
@@ -24,6 +24,9 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What is noted of a request that would have been refused.
+const OBSERVED: &str = "rate_limited";
 
 /// A token taken from a rule.
 #[derive(Debug)]
@@ -92,6 +95,7 @@ pub(super) fn check<'r>(
             }
             Err(_) if observed => {
                 rule.metrics.count(RateResult::WouldLimit);
+                exchange.note(|record| record.observed = Some(OBSERVED));
                 continue;
             }
             Err(refused) => refused,
@@ -102,12 +106,11 @@ pub(super) fn check<'r>(
         return Err(limited(rule, refused));
     }
     told.keep(exchange);
-    let passed = rules
-        .iter()
-        .filter(|rule| !matches!(rule.exceeded, Exceeded::Observe));
-    if waits.is_none() {
-        passed.for_each(|rule| rule.metrics.count(RateResult::Allowed));
-    }
+    let passed = |rule: &&Arc<RateRule>| {
+        let waits = waits.as_ref().is_some_and(|waits| waits.is_for(rule));
+        !waits && !matches!(rule.exceeded, Exceeded::Observe)
+    };
+    (rules.iter().filter(passed)).for_each(|rule| rule.metrics.count(RateResult::Allowed));
     Ok(waits)
 }
 
@@ -144,6 +147,11 @@ fn queue<'r>(
 }
 
 impl Waits<'_> {
+    fn is_for(&self, rule: &RateRule) -> bool {
+        let mut rules = self.places.iter().map(|(token, _)| token.rule);
+        rules.any(|waited| std::ptr::eq(waited, rule))
+    }
+
     /// Waits until all tokens are there.
     pub(super) async fn pass(mut self) {
         tokio::time::sleep_until(self.until).await;

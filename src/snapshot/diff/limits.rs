@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use super::{list, time, word};
 use crate::config::model::{
-    InFlightLimit, Memory, MemoryLimit, RateKey, RateLimit, UpstreamLimits, WhenExceeded,
+    InFlightLimit, LimitMode, Memory, MemoryLimit, RateHeaders, RateKey, RateLimit, UpstreamLimits,
+    WhenExceeded,
 };
 use crate::units::Pretty;
 
@@ -65,9 +66,13 @@ fn shown(rule: &RateLimit) -> String {
             rule.max_waiting
         ));
     }
-    add(format!("headers {}", word(&rule.headers)));
-    add(format!("at most {} keys", rule.max_keys));
-    add(word(&rule.mode));
+    if rule.headers != RateHeaders::Off {
+        add(format!("headers {}", word(&rule.headers)));
+    }
+    add(format!("{} keys", rule.max_keys));
+    if rule.mode == LimitMode::Observe {
+        add("observed only".to_owned());
+    }
     text
 }
 
