@@ -53,15 +53,13 @@ pub async fn attempt(
         .ok_or_else(|| nobody(upstream, exchange.started.into_std()))?;
     let in_flight = endpoint.enter();
     let worker = exchange.engine.worker;
+    let blame = |error: &ProxyError| report(upstream, endpoint, speaks(error));
     let mut pooled = take_pooled(endpoint, upstream, worker, exchange.started).await;
     loop {
         let mut trace = AttemptTrace::start(exchange, endpoint);
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace
-                .connect(upstream, deadline)
-                .await
-                .inspect_err(|error| report(upstream, endpoint, speaks(error)))?,
+            None => trace.connect(upstream, deadline).await.inspect_err(blame)?,
         };
         let copy = copy_for_replay(&connection, &request);
         let wait = Wait {
@@ -95,7 +93,7 @@ pub async fn attempt(
                     }
                     _ => {
                         trace.fail(&error);
-                        report(upstream, endpoint, speaks(&error));
+                        blame(&error);
                         return Err(error);
                     }
                 }

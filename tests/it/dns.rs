@@ -73,6 +73,8 @@ fn a_name_is_all_its_addresses_each_with_its_weight() {
 #[test]
 fn a_new_answer_is_followed_and_what_left_is_drained() {
     let (apps, port) = apps(2);
+    // Names of other than hosts have underscores.
+    const NAME: &str = "_app.example";
     let dns = Dns::knowing(NAME, addresses(&["127.0.0.1"], 1));
     let proxy = Proxy::start(&yaml(&dns, &format!("{NAME}:{port}")));
     eventually("an endpoint", || endpoints(&proxy) == 1.0);

@@ -131,7 +131,7 @@ fn no_more_than_the_share_is_ejected() {
 fn a_low_success_rate_ejects_what_never_fails_often_in_a_row() {
     let turn = std::sync::atomic::AtomicUsize::new(0);
     let flaky = Origin::start(move |_, peer| {
-        let fails = turn.fetch_add(1, SeqCst) % 3 != 0;
+        let fails = !turn.fetch_add(1, SeqCst).is_multiple_of(3);
         peer.answer(if fails { "500 No" } else { "200 OK" }, "ok");
         Then::KeepAlive
     });
