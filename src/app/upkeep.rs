@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
-use crate::config::{self, render, watch};
+use crate::config::{self, LoadError, render, watch};
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{dns, targets};
 use crate::telemetry::health::FileResult;
@@ -216,8 +216,9 @@ fn read_file(follower: &Follower, path: &Path) {
             FileResult::Ok
         }
         Err(mistakes) => {
+            let stays = follower.stays();
             for mistake in mistakes.iter().take(TOLD) {
-                let detail = format!("{upstream}: {mistake}; the list that was read before stays");
+                let detail = format!("{upstream}: {mistake}{stays}");
                 tracing::warn!(detail, upstream, "endpoints file refused");
             }
             follower.file_refused(mistakes.first().map_or("", String::as_str));
@@ -228,7 +229,10 @@ fn read_file(follower: &Follower, path: &Path) {
 }
 
 fn read_list(path: &Path) -> Result<Vec<Target>, Vec<String>> {
-    let source = config::load(path).map_err(|error| vec![error.to_string()])?;
+    let source = config::load(path).map_err(|error| match error {
+        LoadError::Missing(path) => vec![format!("{}: this file does not exist", path.display())],
+        other => vec![other.to_string()],
+    })?;
     let list = config::read_endpoints(&source, &config::process_env).map_err(|mistakes| {
         let lines = mistakes.iter().map(|it| render::one_line(&source, it));
         lines.collect::<Vec<_>>()

@@ -51,6 +51,8 @@ pub struct HealthCheck {
     pub timeout: Duration,
     /// How many results in a row count.
     pub thresholds: Thresholds,
+    /// Whether the proxy is ready only if an endpoint is.
+    pub readiness: bool,
 }
 
 /// What a check asks.
@@ -145,6 +147,9 @@ impl Watch {
         self.metrics.health_check(upstream, label, count);
         if let Err(error) = &seen {
             self.endpoint.note_error(error, now);
+        }
+        if result == CheckResult::Passed {
+            self.endpoint.set_proven();
         }
         let turned = health.observe(result, thresholds);
         let healthy = health.is_healthy();

@@ -303,10 +303,10 @@ impl Members {
         if next.panicking && !before.panicking {
             let detail =
                 format!("{upstream}: {in_service} of {all} endpoints in service, all used");
-            tracing::warn!(detail, upstream, "panic");
+            tracing::warn!(detail, upstream, "too few endpoints");
         } else if before.panicking && !next.panicking {
             let detail = format!("{upstream}: {in_service} of {all} endpoints in service");
-            tracing::info!(detail, upstream, "panic over");
+            tracing::info!(detail, upstream, "enough endpoints");
         }
     }
 }

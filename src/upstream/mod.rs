@@ -55,6 +55,27 @@ impl Upstream {
         self.members.load()
     }
 
+    /// Why the proxy is not ready because of this upstream, if its health check is to decide that.
+    pub fn unready(&self, now: Instant) -> Option<String> {
+        self.health_check.as_ref().filter(|check| check.readiness)?;
+        let set = self.endpoints();
+        if set.iter().any(|it| it.is_healthy() && it.is_proven()) {
+            return None;
+        }
+        let why = set
+            .iter()
+            .next()
+            .map(|endpoint| match endpoint.is_proven() {
+                false if endpoint.is_healthy() => format!("{} not checked yet", endpoint.label),
+                _ => format!("{} {}", endpoint.label, endpoint.describe(now)),
+            });
+        let why = why.unwrap_or("it has no endpoint".into());
+        Some(format!(
+            "no endpoint of upstream `{}` is healthy: {why}",
+            self.name
+        ))
+    }
+
     /// The endpoint for the next attempt of a request: one in service at `now` (any, in a panic) that admits requests,
     /// and if there is a choice none that it has `tried`.
     pub fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Option<Arc<Endpoint>> {
