@@ -290,3 +290,25 @@ fn the_proxy_is_ready_with_its_app_if_the_file_says_so() {
         "{json}"
     );
 }
+
+#[test]
+fn endpoints_that_are_found_are_checked_and_those_that_left_are_not() {
+    let state = Arc::new(AtomicU16::new(200));
+    let apps = [app(&state), app(&state)];
+    let text = yaml("", FAST).replace("endpoints: []", "discovery: { file: endpoints.yaml }");
+    let proxy = Proxy::start(&text);
+    let file = proxy.path().with_file_name("endpoints.yaml");
+    std::fs::write(&file, format!("- {}\n", apps[0].address())).unwrap();
+    eventually("the first is checked", || {
+        checks(&proxy, &apps[0], "passed") > 1.0
+    });
+    std::fs::write(&file, format!("- {}\n", apps[1].address())).unwrap();
+    eventually("the second is checked", || {
+        checks(&proxy, &apps[1], "passed") > 1.0
+    });
+    let (before, other) = (apps[0].count(), apps[1].count());
+    eventually("the second goes on", || apps[1].count() > other + 10);
+    assert!(apps[0].count() <= before + 1);
+    let gone = format!("endpoint=\"{}\"", apps[0].address());
+    assert!(!proxy.probe("/metrics").text().contains(&gone));
+}
