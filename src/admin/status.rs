@@ -12,10 +12,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::events::FOLLOWERS;
-use crate::snapshot::Store;
+use crate::snapshot::{Snapshot, Store};
 use crate::telemetry::journal::{Change, Journal, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::time::write_rfc3339;
+use crate::upstream::Upstream;
 
 /// A worker whose loop has not turned for this long is stuck: it turns once a second when idle.
 const STUCK: Duration = Duration::from_secs(10);
@@ -210,18 +211,28 @@ impl Status {
         let serving = self.ready.load(Ordering::Acquire);
         let listeners = !self.store.load().listeners.is_empty();
         let workers = self.is_live();
+        let snapshot = self.store.load();
         // What was asked for endpoints has answered or failed once: a name that is missing holds up nobody else.
-        let sources = self.store.load();
-        let mut sources = sources
+        let mut sources = snapshot
             .upstreams
             .iter()
             .filter_map(|it| it.discovery.as_ref());
         let discovery = sources.all(|source| source.is_settled());
-        let ready = serving && listeners && workers && discovery;
-        let checks = json!({
+        let mut checks = json!({
             "serving": serving, "listeners": listeners, "workers": workers, "discovery": discovery,
         });
-        (ready, json!({ "ready": ready, "checks": checks }))
+        let ready = serving && listeners && workers && discovery;
+        let app = app_readiness(&snapshot);
+        if let Some(app) = &app {
+            checks["app"] = app.is_ok().into();
+        }
+        match app {
+            Some(Err(why)) => (
+                false,
+                json!({ "ready": false, "checks": checks, "reason": why }),
+            ),
+            _ => (ready, json!({ "ready": ready, "checks": checks })),
+        }
     }
 
     /// The answer of `/config/status`.
@@ -238,6 +249,16 @@ impl Status {
             "last_reload": last,
         })
     }
+}
+
+/// Whether the upstreams that are to decide it are ready; `None`: none is.
+fn app_readiness(snapshot: &Snapshot) -> Option<Result<(), String>> {
+    let decides =
+        |it: &&Arc<Upstream>| (it.health_check.as_ref()).is_some_and(|check| check.readiness);
+    let now = Instant::now().into_std();
+    let mut deciding = snapshot.upstreams.iter().filter(decides).peekable();
+    deciding.peek()?;
+    Some(deciding.find_map(|it| it.unready(now)).map_or(Ok(()), Err))
 }
 
 fn now() -> String {

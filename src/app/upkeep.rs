@@ -1,6 +1,6 @@
 //! What upstreams need beside requests: lookups of names, their endpoints files, health checks.
 //!
-//! Path: [`super::start`] and [`super::reload`] call [`Shared::keep_up`] with each snapshot that is put in force. The
+//! Path: [`super::start`] and [`super::reload`] call `Shared::keep_up` with each snapshot that is put in force. The
 //! tasks run on the control runtime, and each belongs to one upstream: an upstream that stays keeps its tasks and all
 //! they know, one that changed gets new ones, those of one that went are ended. A name or a file that is missing stops
 //! nothing: the upstream has no endpoints until it is there.
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
-use crate::config::{self, render, watch};
+use crate::config::{self, LoadError, render, watch};
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{dns, targets};
 use crate::telemetry::health::FileResult;
@@ -63,25 +63,27 @@ impl Shared {
     /// Ends what belongs to `previous` alone and starts what `next` needs. Called within the control runtime.
     pub(super) fn keep_up(&self, previous: Option<&Snapshot>, next: &Snapshot) {
         let mut tended = self.upkeep.tended.lock();
-        let stays =
-            |upstream: &Arc<Upstream>| next.upstreams.iter().any(|it| Arc::ptr_eq(it, upstream));
-        tended.retain(|it| stays(&it.upstream));
+        let of = |snapshot: &Snapshot| -> HashSet<_> {
+            snapshot.upstreams.iter().map(Arc::as_ptr).collect()
+        };
+        let (old, new) = (previous.map(of).unwrap_or_default(), of(next));
+        tended.retain(|it| new.contains(&Arc::as_ptr(&it.upstream)));
         if let Some(previous) = previous {
-            let left = previous.upstreams.iter().filter(|it| !stays(it));
-            left.for_each(|upstream| upstream.members.close());
+            for upstream in &previous.upstreams {
+                if !new.contains(&Arc::as_ptr(upstream)) {
+                    upstream.members.close();
+                }
+            }
             self.leave(previous, next);
         }
         let dns = self.dns(next);
+        for it in tended.iter_mut().filter(|_| dns.is_new) {
+            it.discovery = self.discover(&it.upstream, &dns.resolver);
+        }
         for upstream in &next.upstreams {
-            match tended
-                .iter_mut()
-                .find(|it| Arc::ptr_eq(&it.upstream, upstream))
-            {
-                Some(it) if dns.is_new && upstream.discovery.is_some() => {
-                    it.discovery = self.discover(upstream, &dns.resolver);
-                }
-                Some(_) => {}
-                None => tended.push(self.tend(upstream, &dns.resolver)),
+            if !old.contains(&Arc::as_ptr(upstream)) {
+                self.adopt(upstream);
+                tended.extend(self.tend(upstream, &dns.resolver));
             }
         }
     }
@@ -104,29 +106,30 @@ impl Shared {
         for (upstream, endpoint) in series(previous).difference(&series(next)) {
             metrics.forget_endpoint(upstream, endpoint);
         }
+        let names: HashSet<&str> = next.upstreams.iter().map(|it| &*it.name).collect();
         for upstream in &previous.upstreams {
-            if !next.upstreams.iter().any(|it| it.name == upstream.name) {
+            if !names.contains(&*upstream.name) {
                 metrics.forget_upstream(&upstream.name);
             }
         }
     }
 
-    fn tend(&self, upstream: &Arc<Upstream>, resolver: &Option<Arc<Dns>>) -> Tended {
-        self.adopt(upstream);
+    /// `None`: there is nothing to do for it.
+    fn tend(&self, upstream: &Arc<Upstream>, resolver: &Option<Arc<Dns>>) -> Option<Tended> {
+        if upstream.health_check.is_none() && upstream.discovery.is_none() {
+            return None;
+        }
         let metrics = &self.environment.metrics;
         let checks = upstream.health_check.is_some().then(|| {
             let slots = Arc::clone(&self.upkeep.slots);
-            spawn(health::tend(
-                Arc::clone(upstream),
-                Arc::clone(metrics),
-                slots,
-            ))
+            let metrics = Arc::clone(metrics);
+            spawn(health::tend(Arc::clone(upstream), metrics, slots))
         });
-        Tended {
+        Some(Tended {
             upstream: Arc::clone(upstream),
             discovery: self.discover(upstream, resolver),
             _checks: checks,
-        }
+        })
     }
 
     /// Endpoints may bring a state with them that nobody here would ever change again.
@@ -213,8 +216,9 @@ fn read_file(follower: &Follower, path: &Path) {
             FileResult::Ok
         }
         Err(mistakes) => {
+            let stays = follower.stays();
             for mistake in mistakes.iter().take(TOLD) {
-                let detail = format!("{upstream}: {mistake}; the list that was read before stays");
+                let detail = format!("{upstream}: {mistake}{stays}");
                 tracing::warn!(detail, upstream, "endpoints file refused");
             }
             follower.file_refused(mistakes.first().map_or("", String::as_str));
@@ -225,7 +229,10 @@ fn read_file(follower: &Follower, path: &Path) {
 }
 
 fn read_list(path: &Path) -> Result<Vec<Target>, Vec<String>> {
-    let source = config::load(path).map_err(|error| vec![error.to_string()])?;
+    let source = config::load(path).map_err(|error| match error {
+        LoadError::Missing(path) => vec![format!("{}: this file does not exist", path.display())],
+        other => vec![other.to_string()],
+    })?;
     let list = config::read_endpoints(&source, &config::process_env).map_err(|mistakes| {
         let lines = mistakes.iter().map(|it| render::one_line(&source, it));
         lines.collect::<Vec<_>>()

@@ -241,5 +241,11 @@ pub fn may_eject(crowd: Crowd, max_ejected: NonZeroU8) -> bool {
     crowd.in_service > 1 && (crowd.ejected as u64) < allowed
 }
 
+/// The tests begin at some time; which one does not matter.
+#[cfg(test)]
+fn start() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 #[cfg(test)]
 mod tests;

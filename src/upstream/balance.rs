@@ -148,7 +148,8 @@ impl RoundRobin {
 /// Compares requests in flight, each divided by the endpoint's weight.
 #[derive(Debug)]
 pub struct LeastConnections {
-    weights: Box<[NonZeroU32]>,
+    weights: Box<[u64]>,
+    heaviest: Option<u64>,
     cursor: AtomicUsize,
 }
 
@@ -160,7 +161,8 @@ impl LeastConnections {
 
     fn starting_at(weights: &[NonZeroU32], cursor: usize) -> Self {
         Self {
-            weights: weights.into(),
+            heaviest: weights.iter().map(|w| u64::from(w.get())).max(),
+            weights: weights.iter().map(|w| u64::from(w.get())).collect(),
             cursor: AtomicUsize::new(cursor),
         }
     }
@@ -181,34 +183,42 @@ impl LeastConnections {
             }
         }
         // Starting at another endpoint each time lets equals take turns.
-        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % count;
-        let all = (start..count).chain(0..start);
+        let mut next = self.cursor.fetch_add(1, Ordering::Relaxed) % count;
+        let all = (0..count).map(|_| {
+            let index = next;
+            next = if next + 1 == count { 0 } else { next + 1 };
+            index
+        });
         self.lightest(all, &in_flight)
     }
 
+    /// The one that carries least per weight; the first of equals. One more is added to all of them, the request to
+    /// come, so that of two idle endpoints the heavier one is preferred.
     fn lightest(
         &self,
         indices: impl Iterator<Item = usize>,
         in_flight: impl Fn(usize) -> Option<usize>,
     ) -> Option<usize> {
-        let loads = indices.filter_map(|index| Some((index, in_flight(index)?)));
-        let best = loads.reduce(|best, other| {
-            if self.is_lighter(other, best) {
-                other
-            } else {
-                best
+        let mut best: Option<(usize, u64, u64)> = None;
+        for index in indices {
+            let Some((requests, &weight)) = in_flight(index).zip(self.weights.get(index)) else {
+                continue;
+            };
+            let load = u64::try_from(requests)
+                .unwrap_or(u64::MAX)
+                .saturating_add(1);
+            let lighter = best.is_none_or(|(_, least, by)| {
+                load.saturating_mul(by) < least.saturating_mul(weight)
+            });
+            if lighter {
+                best = Some((index, load, weight));
             }
-        });
-        best.map(|(index, _)| index)
-    }
-
-    /// Whether `first` carries less per weight than `second`. One more is added to both sides, the request to come, so
-    /// that of two idle endpoints the heavier one is preferred.
-    fn is_lighter(&self, first: (usize, usize), second: (usize, usize)) -> bool {
-        let load = |in_flight: usize| in_flight.saturating_add(1) as u128;
-        let weight =
-            |index: usize| u128::from(self.weights.get(index).map_or(1, |weight| weight.get()));
-        load(first.1) * weight(second.0) < load(second.1) * weight(first.0)
+            if load == 1 && Some(weight) == self.heaviest {
+                // None of the others can carry less.
+                break;
+            }
+        }
+        best.map(|(index, _, _)| index)
     }
 }
 

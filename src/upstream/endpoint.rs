@@ -34,6 +34,7 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     connections: AtomicUsize,
     unhealthy: AtomicBool,
+    proven: AtomicBool,
     /// Why it is ejected.
     ejection: Mutex<Option<Arc<str>>>,
     last_error: Mutex<Option<LastError>>,
@@ -81,6 +82,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             unhealthy: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
             ejection: Mutex::default(),
             last_error: Mutex::default(),
         }
@@ -100,6 +102,16 @@ impl Endpoint {
     /// Notes what its health checks say. Whoever calls this lets the upstream look again.
     pub fn set_healthy(&self, healthy: bool) {
         self.unhealthy.store(!healthy, Ordering::Relaxed);
+    }
+
+    /// Whether it has ever passed a health check: until the first one it counts as healthy without a proof.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it has passed a health check.
+    pub(super) fn set_proven(&self) {
+        self.proven.store(true, Ordering::Relaxed);
     }
 
     /// Notes why it is ejected; nothing when it is not anymore.

@@ -5,7 +5,7 @@
 //! A check is bounded in time and size, whatever the endpoint does: it opens a connection of its own, asks one question
 //! and closes. A redirect is an answer like any other and is not followed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -27,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Upstream;
 use super::endpoint::Endpoint;
+use super::members::EndpointSet;
 use crate::policy::health::{CheckResult, Health, Thresholds};
 use crate::telemetry::health::CheckLabel;
 use crate::telemetry::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct HealthCheck {
     pub timeout: Duration,
     /// How many results in a row count.
     pub thresholds: Thresholds,
+    /// Whether the proxy is ready only if an endpoint is.
+    pub readiness: bool,
 }
 
 /// What a check asks.
@@ -72,14 +75,17 @@ pub struct HttpQuestion {
     pub expect: Box<[RangeInclusive<u16>]>,
 }
 
+/// The checks of each endpoint.
+type Watched = HashMap<SocketAddr, (Arc<Endpoint>, AbortOnDropHandle<()>)>;
+
 /// Checks the endpoints of `upstream`, those that come included, until it is dropped. A check needs one of `slots`.
 pub async fn tend(upstream: Arc<Upstream>, metrics: Arc<Metrics>, slots: Arc<Semaphore>) {
-    let mut tended: HashMap<SocketAddr, (Arc<Endpoint>, AbortOnDropHandle<()>)> = HashMap::new();
+    let mut watched = Watched::new();
     loop {
         let set = upstream.endpoints();
-        tended.retain(|_, (endpoint, _)| set.iter().any(|it| Arc::ptr_eq(it, endpoint)));
+        forget_others(&mut watched, &set);
         for endpoint in set.iter() {
-            tended.entry(endpoint.address).or_insert_with(|| {
+            watched.entry(endpoint.address).or_insert_with(|| {
                 let watch = Watch {
                     upstream: Arc::clone(&upstream),
                     endpoint: Arc::clone(endpoint),
@@ -93,6 +99,12 @@ pub async fn tend(upstream: Arc<Upstream>, metrics: Arc<Metrics>, slots: Arc<Sem
         drop(set);
         upstream.members.changed().await;
     }
+}
+
+/// An address that left and came back is another endpoint.
+fn forget_others(watched: &mut Watched, set: &EndpointSet) {
+    let members: HashSet<_> = set.iter().map(Arc::as_ptr).collect();
+    watched.retain(|_, (endpoint, _)| members.contains(&Arc::as_ptr(endpoint)));
 }
 
 /// The checks of one endpoint.
@@ -135,6 +147,9 @@ impl Watch {
         self.metrics.health_check(upstream, label, count);
         if let Err(error) = &seen {
             self.endpoint.note_error(error, now);
+        }
+        if result == CheckResult::Passed {
+            self.endpoint.set_proven();
         }
         let turned = health.observe(result, thresholds);
         let healthy = health.is_healthy();

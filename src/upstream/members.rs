@@ -6,7 +6,7 @@
 //! whose address stays are the same object before and after. Changes are made one at a time, under a lock that no pick
 //! takes, but the one that finds an ejection to be over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
@@ -233,8 +233,11 @@ impl Members {
         let before = self.current.load_full();
         let members = self.settings.members(list, (&before, &before), now);
         self.put(members, now);
+        self.changed.notify_one();
         let after = self.current.load();
-        let gone = before.iter().filter(|endpoint| !after.holds(endpoint));
+        let stay: HashSet<_> = after.iter().map(Arc::as_ptr).collect();
+        let gone = before.iter();
+        let gone = gone.filter(|endpoint| !stay.contains(&Arc::as_ptr(endpoint)));
         gone.map(Arc::clone).collect()
     }
 
@@ -294,7 +297,6 @@ impl Members {
         let next = EndpointSet::new(&self.settings, members, before.balancer.cursor(), now);
         self.tell(&before, &next);
         self.current.store(Arc::new(next));
-        self.changed.notify_one();
     }
 
     /// Ends the ejections whose time is over.
@@ -322,10 +324,10 @@ impl Members {
         if next.panicking && !before.panicking {
             let detail =
                 format!("{upstream}: {in_service} of {all} endpoints in service, all used");
-            tracing::warn!(detail, upstream, "panic");
+            tracing::warn!(detail, upstream, "too few endpoints");
         } else if before.panicking && !next.panicking {
             let detail = format!("{upstream}: {in_service} of {all} endpoints in service");
-            tracing::info!(detail, upstream, "panic over");
+            tracing::info!(detail, upstream, "enough endpoints");
         }
     }
 }

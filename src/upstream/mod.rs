@@ -84,6 +84,27 @@ impl Upstream {
         self.members.load()
     }
 
+    /// Why the proxy is not ready because of this upstream, if its health check is to decide that.
+    pub fn unready(&self, now: Instant) -> Option<String> {
+        self.health_check.as_ref().filter(|check| check.readiness)?;
+        let set = self.endpoints();
+        if set.iter().any(|it| it.is_healthy() && it.is_proven()) {
+            return None;
+        }
+        let why = set
+            .iter()
+            .next()
+            .map(|endpoint| match endpoint.is_proven() {
+                false if endpoint.is_healthy() => format!("{} not checked yet", endpoint.label),
+                _ => format!("{} {}", endpoint.label, endpoint.describe(now)),
+            });
+        let why = why.unwrap_or("it has no endpoint".into());
+        Some(format!(
+            "no endpoint of upstream `{}` is healthy: {why}",
+            self.name
+        ))
+    }
+
     /// Takes note of how an attempt at `endpoint` that took `elapsed` spoke for it. Called once for each attempt: with its
     /// failure, or at the end of its answer's body.
     pub fn report(

@@ -178,6 +178,42 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
 }
 
 #[test]
+fn changes_from_all_sides_at_once_leave_a_set_that_is_true() {
+    let members = members(&[1, 2, 3, 4, 5, 6], 50);
+    let now = start();
+    let lists = [&[1, 2, 3, 4, 5, 6][..], &[2, 3, 4, 5, 6, 7]];
+    std::thread::scope(|scope| {
+        for worker in 0..4u64 {
+            let members = &members;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let now = now + Duration::from_millis(round * 97);
+                    let picked = members.pick(&[], now, |_| true);
+                    let Some(picked) = picked.map(|member| member.endpoint) else {
+                        continue;
+                    };
+                    match (round + worker) % 4 {
+                        0 => members.eject(&picked, &rules(50), Cause::ConsecutiveFailures, now),
+                        1 => picked.set_healthy(round % 3 > 0),
+                        2 => drop(members.replace(&list(lists[usize::from(round % 8 > 3)]), now)),
+                        _ => members.refresh(now),
+                    }
+                }
+            });
+        }
+    });
+    let later = now + Duration::from_secs(1000);
+    members.refresh(later);
+    let set = members.load();
+    let crowd = set.crowd();
+    let healthy = set.iter().filter(|it| it.is_healthy()).count();
+    assert_eq!(
+        (crowd.all, crowd.ejected, crowd.in_service),
+        (6, 0, healthy)
+    );
+}
+
+#[test]
 fn an_error_is_kept_short_and_whole() {
     let members = members(&[1], 50);
     let endpoint = endpoint(&members, 0);

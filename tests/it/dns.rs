@@ -73,6 +73,8 @@ fn a_name_is_all_its_addresses_each_with_its_weight() {
 #[test]
 fn a_new_answer_is_followed_and_what_left_is_drained() {
     let (apps, port) = apps(2);
+    // Names of other than hosts have underscores.
+    const NAME: &str = "_app.example";
     let dns = Dns::knowing(NAME, addresses(&["127.0.0.1"], 1));
     let proxy = Proxy::start(&yaml(&dns, &format!("{NAME}:{port}")));
     eventually("an endpoint", || endpoints(&proxy) == 1.0);
@@ -228,4 +230,24 @@ fn a_reload_of_the_upstream_keeps_what_is_known_of_its_names() {
     proxy.reload(&text.replace("] }", "], balance: least_connections }"));
     assert_eq!(get(&proxy).status(), 200);
     assert_eq!(apps[0].connections(), 1, "its pool is kept as well");
+}
+
+#[test]
+fn nobody_asks_for_a_name_that_a_reload_removed() {
+    let (_apps, port) = apps(1);
+    let dns = Dns::knowing("a.example", addresses(&["127.0.0.1"], 0));
+    dns.set("b.example", addresses(&["127.0.0.1"], 0));
+    let text = |name: &str| yaml(&dns, &format!("{name}:{port}"));
+    let both = format!("a.example:{port}, b.example");
+    let proxy = Proxy::start(&text(&both));
+    eventually("both are asked for", || {
+        !dns.asked("a.example").is_empty() && !dns.asked("b.example").is_empty()
+    });
+    proxy.reload(&text("b.example"));
+    let (removed, kept) = (dns.asked("a.example").len(), dns.asked("b.example").len());
+    eventually("the other is asked for again", || {
+        dns.asked("b.example").len() >= kept + 3
+    });
+    assert!(dns.asked("a.example").len() <= removed + 1);
+    assert_eq!(get(&proxy).status(), 200);
 }

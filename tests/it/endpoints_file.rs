@@ -135,8 +135,10 @@ fn what_comes_and_goes_leaves_nothing_behind() {
 fn a_request_at_an_endpoint_that_goes_is_answered() {
     let (release, held) = channel::<()>();
     let held = Mutex::new(held);
-    let slow = Origin::start(move |_, peer| {
-        let _ = held.lock().unwrap().recv_timeout(PATIENCE);
+    let slow = Origin::start(move |request, peer| {
+        if request.target() == "/held" {
+            let _ = held.lock().unwrap().recv_timeout(PATIENCE);
+        }
         peer.answer("200 OK", "slow");
         Then::KeepAlive
     });
@@ -145,14 +147,17 @@ fn a_request_at_an_endpoint_that_goes_is_answered() {
     write(&proxy, &format!("- {}\n", slow.address()));
     eventually("an endpoint", || endpoints(&proxy) == 1.0);
     let mut client = proxy.client();
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
     eventually("it is under way", || slow.count() == 1);
+    assert_eq!(proxy.client().get("/").text(), "slow");
+    assert_eq!(slow.open(), 2, "one is idle");
     write(&proxy, &format!("- {}\n", other.address()));
     let listed = format!("{} ", other.address());
     eventually("the other", || {
         proxy.control("/upstreams").text().contains(&listed)
     });
     assert_eq!(proxy.client().get("/").text(), "other");
+    eventually("the idle one is closed", || slow.open() == 1);
     release.send(()).unwrap();
     assert_eq!(client.read().text(), "slow");
     eventually("its connection is closed", || slow.open() == 0);

@@ -257,3 +257,58 @@ fn the_checks_of_what_is_gone_end() {
     eventually("the other goes on", || apps[1].count() > other + 10);
     assert!(apps[0].count() <= before + 1);
 }
+
+#[test]
+fn the_proxy_is_ready_with_its_app_if_the_file_says_so() {
+    let state = Arc::new(AtomicU16::new(503));
+    let origin = app(&state);
+    let more = ", health_check: { http: /healthz, interval: 20ms, interval_down: 20ms, timeout: 2s, readiness: true }";
+    let proxy = Proxy::start(&yaml(&origin.address().to_string(), more));
+    eventually("the app was asked", || {
+        checks(&proxy, &origin, "failed") > 0.0
+    });
+    let answer = proxy.probe("/ready");
+    assert_eq!(answer.status(), 503);
+    let json = answer.json();
+    assert_eq!(json["checks"]["app"], false);
+    assert_eq!(
+        json["reason"],
+        format!(
+            "no endpoint of upstream `app` is healthy: {} unhealthy (answered 503)",
+            origin.address()
+        )
+    );
+    state.store(200, SeqCst);
+    eventually("ready", || proxy.probe("/ready").status() == 200);
+    state.store(503, SeqCst);
+    eventually("no longer", || proxy.probe("/ready").status() == 503);
+    // Without the word, the app's health is its own affair.
+    proxy.reload(&yaml(&origin.address().to_string(), FAST));
+    let json = proxy.probe("/ready").json();
+    assert!(
+        json["ready"] == true && json["checks"].get("app").is_none(),
+        "{json}"
+    );
+}
+
+#[test]
+fn endpoints_that_are_found_are_checked_and_those_that_left_are_not() {
+    let state = Arc::new(AtomicU16::new(200));
+    let apps = [app(&state), app(&state)];
+    let text = yaml("", FAST).replace("endpoints: []", "discovery: { file: endpoints.yaml }");
+    let proxy = Proxy::start(&text);
+    let file = proxy.path().with_file_name("endpoints.yaml");
+    std::fs::write(&file, format!("- {}\n", apps[0].address())).unwrap();
+    eventually("the first is checked", || {
+        checks(&proxy, &apps[0], "passed") > 1.0
+    });
+    std::fs::write(&file, format!("- {}\n", apps[1].address())).unwrap();
+    eventually("the second is checked", || {
+        checks(&proxy, &apps[1], "passed") > 1.0
+    });
+    let (before, other) = (apps[0].count(), apps[1].count());
+    eventually("the second goes on", || apps[1].count() > other + 10);
+    assert!(apps[0].count() <= before + 1);
+    let gone = format!("endpoint=\"{}\"", apps[0].address());
+    assert!(!proxy.probe("/metrics").text().contains(&gone));
+}

@@ -50,6 +50,10 @@ pub(super) fn health_check(item: &Item<'_>, out: &mut Diagnostics) -> Option<Hea
             .and_then(|item| scalars::integer(&item, 1..=100, out));
         *target = read.and_then(NonZeroU32::new).unwrap_or(*target);
     }
+    check.readiness = fields
+        .get("readiness")
+        .and_then(|item| scalars::boolean(&item, out))
+        .unwrap_or_default();
     Some(check)
 }
 
@@ -62,6 +66,7 @@ fn check(question: HealthQuestion) -> HealthCheck {
         timeout: unwritten(1),
         rise: NonZeroU32::MIN.saturating_add(1),
         fall: NonZeroU32::MIN.saturating_add(2),
+        readiness: false,
     }
 }
 

@@ -116,6 +116,7 @@ pub(super) const HEALTH_CHECK: &[&str] = &[
     "timeout",
     "rise",
     "fall",
+    "readiness",
 ];
 /// `upstreams.*.health_check.http`
 pub(super) const HEALTH_HTTP: &[&str] = &["path", "host", "expect"];

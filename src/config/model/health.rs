@@ -22,6 +22,9 @@ pub struct HealthCheck {
     /// `fall`: failed checks in a row until a healthy endpoint is unhealthy. 1 to 100; default 3. The very first check
     /// of an endpoint decides alone.
     pub fall: NonZeroU32,
+    /// `readiness`: whether `/ready` of this proxy waits for an endpoint to pass a check, and turns false while none is
+    /// healthy. Default `false`.
+    pub readiness: bool,
 }
 
 /// What a health check asks.

@@ -25,11 +25,6 @@ fn rate(below: u8, min_requests: u32) -> Rules {
     }
 }
 
-fn start() -> Instant {
-    // The one clock a test of pure code has.
-    tokio::time::Instant::now().into_std()
-}
-
 #[test]
 fn a_success_ends_the_row() {
     let now = start();

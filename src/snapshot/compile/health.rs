@@ -25,6 +25,7 @@ pub(super) fn health_check(section: &model::HealthCheck) -> Option<HealthCheck> 
             rise: section.rise,
             fall: section.fall,
         },
+        readiness: section.readiness,
     })
 }
 

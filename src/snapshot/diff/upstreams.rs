@@ -51,6 +51,7 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         line("health_check.timeout", time(check.timeout.value));
         line("health_check.rise", check.rise.to_string());
         line("health_check.fall", check.fall.to_string());
+        line("health_check.readiness", check.readiness.to_string());
     }
     let outlier = upstream.outlier.as_ref();
     line("outlier", outlier.map_or_else(off, |_| "on".into()));

@@ -174,6 +174,14 @@ impl Follower {
         self.file_tried();
     }
 
+    /// What a failure leaves, to be said behind it.
+    pub fn stays(&self) -> &'static str {
+        match self.upstream.endpoints().iter().len() {
+            0 => "; it has no endpoint",
+            _ => "; what was known before stays",
+        }
+    }
+
     fn file_tried(&self) {
         if let Some(discovery) = &self.upstream.discovery {
             discovery.file_tried.store(true, Ordering::Release);
@@ -191,7 +199,7 @@ impl Follower {
         self.metrics.dns_lookup(upstream, result);
         match news {
             Some(News::Fails(error)) => {
-                let detail = format!("{upstream} `{host}`: {error}; what was found before stays");
+                let detail = format!("{upstream} `{host}`: {error}{}", self.stays());
                 tracing::warn!(detail, upstream, host, "name not resolved");
             }
             Some(News::Recovers) => {
