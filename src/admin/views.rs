@@ -60,7 +60,7 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
             .sum();
         let _ = writeln!(
             page,
-            "{:<16} {:<18} {in_flight} in flight   {}",
+            "{:<16} {:<18} {in_flight} in flight{}",
             upstream.name,
             balance(&upstream.balancer),
             breakers::upstream_words(upstream)
@@ -68,7 +68,7 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
         for endpoint in &upstream.endpoints {
             let _ = writeln!(
                 page,
-                "  {:<24} {:>5} in flight {:>5} idle   {}",
+                "  {:<24} {:>5} in flight {:>5} idle{}",
                 endpoint.label,
                 endpoint.in_flight(),
                 endpoint.pool.count_idle(),

@@ -160,7 +160,10 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
     proxy.client().get("/");
     assert!(is_refused(&proxy.client().get("/")));
     let mut clients: Vec<Client> = (0..50).map(|_| proxy.client()).collect();
-    std::thread::sleep(Duration::from_millis(120));
+    eventually("it is to be probed", || {
+        let view = proxy.control("/upstreams").text();
+        view.contains("the next request is a probe")
+    });
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
