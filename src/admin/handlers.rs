@@ -88,9 +88,11 @@ fn ready(status: &Status) -> Answer {
 
 fn metrics(status: &Status) -> Answer {
     for upstream in &status.store.load().upstreams {
-        // The gauges of idle connections are set when somebody looks.
+        // Gauges are set when somebody looks.
+        upstream.breakers.iter().for_each(|it| it.whole.show());
         for endpoint in &upstream.endpoints {
             endpoint.pool.count_idle();
+            endpoint.breaker.iter().for_each(|it| it.show());
         }
     }
     match status.metrics.encode() {

@@ -197,6 +197,11 @@ impl Shared {
         self.settle(next, bound);
         let gone = previous.endpoints_gone(next);
         self.workers.iter().for_each(|worker| worker.retire(&gone));
+        for (upstream, endpoint) in previous.breakers_gone(next) {
+            self.environment
+                .metrics
+                .forget_breaker(&upstream, &endpoint);
+        }
         Outcome::Applied {
             version: next.version,
             hash: Arc::clone(&next.hash),

@@ -79,6 +79,7 @@ pub(super) struct UpstreamFamilies {
     pub(super) pool_idle: IntGaugeVec,
     pub(super) pool_reused: IntCounterVec,
     pub(super) stale_replays: IntCounterVec,
+    pub(super) failures: IntCounterVec,
 }
 
 impl UpstreamFamilies {
@@ -110,6 +111,11 @@ impl UpstreamFamilies {
                 "outrigger_pool_stale_replays_total",
                 replays,
                 labels,
+            )?,
+            failures: families.counters(
+                "outrigger_upstream_failures_total",
+                "Attempts that spoke against their endpoint, by reason",
+                &["upstream", "endpoint", "reason"],
             )?,
         })
     }

@@ -18,7 +18,7 @@ use super::Upstream;
 use super::breaker::{Breaker, OpenCircuit};
 use super::endpoint::{Endpoint, InFlight};
 use crate::policy::circuit_breaker::{Permit, Refused};
-use crate::policy::failure::{self, Content, GRPC_UNKNOWN, Verdict};
+use crate::policy::failure::{self, Content, Failure, GRPC_UNKNOWN, Verdict};
 
 /// An attempt that was let through.
 #[derive(Debug)]
@@ -176,6 +176,9 @@ impl Admission {
             breakers.whole.record(permit, verdict, elapsed, now);
         }
         let endpoint = &self.in_flight.endpoint;
+        if let Verdict::Failure(failure) = verdict {
+            endpoint.metrics.failure(reason(failure));
+        }
         if let (Some(breaker), Some(permit)) = (&endpoint.breaker, self.one.take()) {
             breaker.record(permit, verdict, elapsed, now);
         }
@@ -191,6 +194,19 @@ impl Admission {
             .into_iter()
             .flatten()
             .any(Permit::is_probe)
+    }
+}
+
+/// The place of a failure in [`crate::telemetry::metrics::FAILURES`].
+fn reason(failure: Failure) -> usize {
+    match failure {
+        Failure::Connect => 0,
+        Failure::Timeout => 1,
+        Failure::Reset => 2,
+        Failure::Protocol => 3,
+        Failure::Status(_) => 4,
+        Failure::Grpc(_) => 5,
+        Failure::Slow => 6,
     }
 }
 

@@ -446,3 +446,31 @@ fn a_reload_that_changes_the_section_begins_with_a_closed_breaker_and_keeps_the_
     assert_eq!(origin.connections(), 1, "the pooled connection serves on");
     assert_eq!(state(&proxy, origin.address()), 0.0);
 }
+
+#[test]
+fn a_refused_reload_changes_no_breaker_and_a_removed_one_is_shown_no_longer() {
+    let (origin, _) = flaky();
+    let other = Origin::fixed("ok");
+    let both = [origin.address(), other.address()];
+    let breaker = "{ consecutive_failures: 1, open_for: 1h }";
+    let proxy = Proxy::start(&yaml(&both, breaker, ""));
+    eventually("it is open", || {
+        proxy.client().get("/");
+        state(&proxy, origin.address()) == 2.0
+    });
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let changed = yaml(&both, "{ consecutive_failures: 2 }", "")
+        .replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
+    assert!(matches!(proxy.reload(&changed), Outcome::Refused { .. }));
+    assert_eq!(state(&proxy, origin.address()), 2.0);
+    for _ in 0..4 {
+        assert_eq!(proxy.client().get("/").text(), "ok");
+    }
+    proxy.reload(&yaml(&[other.address()], breaker, ""));
+    let text = proxy.probe("/metrics").text();
+    let series = |endpoint: std::net::SocketAddr| {
+        format!(r#"outrigger_circuit_breaker_state{{endpoint="{endpoint}""#)
+    };
+    assert!(text.contains(&series(other.address())));
+    assert!(!text.contains(&series(origin.address())), "{text}");
+}

@@ -38,6 +38,14 @@ fn is_open(proxy: &Proxy) -> bool {
     control.read().json()[0]["endpoints"][0]["breaker"]["state"] != "closed"
 }
 
+/// How many failures were counted for `reason`.
+fn counted(proxy: &Proxy, origin: &Origin, reason: &str) -> f64 {
+    let endpoint = origin.address();
+    proxy.metric(&format!(
+        r#"outrigger_upstream_failures_total{{endpoint="{endpoint}",reason="{reason}",upstream="app"}}"#
+    ))
+}
+
 /// Whether one such answer opens the breaker.
 #[track_caller]
 fn opens(bytes: &'static str, failure: &str, expected: bool) {
@@ -126,6 +134,7 @@ fn trailers_are_seen_and_passed_on_over_http2_too() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.trailers.unwrap()["grpc-status"], "13");
     eventually("it is open", || is_open(&proxy));
+    assert_eq!(counted(&proxy, &origin, "grpc"), 1.0);
 }
 
 #[test]
@@ -243,6 +252,7 @@ fn a_switched_protocol_is_a_success_and_one_that_nobody_asked_for_is_not() {
     let proxy = strict(&origin, "");
     assert_eq!(proxy.client().get("/").status(), 502);
     assert!(is_open(&proxy));
+    assert_eq!(counted(&proxy, &origin, "protocol"), 1.0);
 }
 
 #[test]
