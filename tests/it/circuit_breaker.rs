@@ -10,7 +10,7 @@ use outrigger::admin::status::Outcome;
 use crate::support::client::{Answer, Client};
 use crate::support::origin::{Origin, Peer, Request, Then};
 use crate::support::proxy::Proxy;
-use crate::support::{eventually, free_address};
+use crate::support::{PATIENCE, eventually, free_address};
 
 /// In front of `endpoints`, with this section `circuit_breaker` and further lines of the upstream.
 fn yaml(endpoints: &[std::net::SocketAddr], breaker: &str, more: &str) -> String {
@@ -177,7 +177,7 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
         })
         .collect();
     for _ in 0..47 {
-        let answer = answers.recv().unwrap();
+        let answer = answers.recv_timeout(PATIENCE).unwrap();
         assert!(is_refused(&answer), "{answer:?}");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
@@ -185,7 +185,7 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
     assert_eq!(state(&proxy, origin.address()), 1.0);
     for _ in 0..3 {
         gate.send(()).unwrap();
-        assert_eq!(answers.recv().unwrap().status(), 200);
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap().status(), 200);
     }
     readers
         .into_iter()
@@ -246,7 +246,7 @@ fn a_client_that_leaves_is_not_counted() {
         for _ in 0..5 {
             let mut client = proxy.client();
             client.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{upload}\r\n"));
-            told.recv().unwrap();
+            told.recv_timeout(PATIENCE).unwrap();
             drop(client);
         }
     }

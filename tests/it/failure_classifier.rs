@@ -188,23 +188,23 @@ fn probe(proxy: &Proxy) -> Client {
 }
 
 #[test]
-fn an_event_stream_is_good_with_its_head_and_its_breaking_off_is_no_failure() {
-    let origin = failing_first(|peer| {
-        peer.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-        peer.reset();
-    });
-    let proxy = with(&origin, BRIEF, "");
-    proxy.client().get("/");
-    let mut stream = probe(&proxy);
-    assert_eq!(stream.chunk().unwrap().unwrap(), b"hello");
-    assert!(stream.is_closed());
-    eventually("the record is written", || {
-        proxy
-            .access_log()
-            .iter()
-            .any(|line| line["reason"] == "upstream_body_reset")
-    });
-    assert!(!is_open(&proxy));
+fn an_event_stream_that_breaks_off_is_no_failure_and_another_answer_is() {
+    for (kind, expected) in [("text/event-stream", false), ("text/plain", true)] {
+        let origin = Origin::start(move |_, peer| {
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+            ));
+            Then::Close
+        });
+        let proxy = strict(&origin, "");
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.read_head().unwrap();
+        assert_eq!(client.chunk().unwrap().unwrap(), b"hello");
+        assert!(client.is_closed());
+        assert_eq!(proxy.access_line("/")["reason"], "upstream_body_reset");
+        assert_eq!(is_open(&proxy), expected, "{kind}");
+    }
 }
 
 #[test]
@@ -269,6 +269,24 @@ fn an_app_that_breaks_off_because_its_client_did_is_not_to_blame() {
     assert_eq!(client.read().status(), 400);
     eventually("the request is over", || proxy.access_log().len() == 1);
     assert!(!is_open(&proxy));
+}
+
+#[test]
+fn an_app_that_breaks_off_its_answer_because_its_client_broke_off_is_not_to_blame() {
+    let origin = Origin::start(|_, peer| {
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
+        while let Ok(Some(_)) = peer.chunk() {}
+        Then::Close
+    });
+    let proxy = strict(&origin, "");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n");
+    assert_eq!(client.read_head().unwrap().status(), 200);
+    assert_eq!(client.bytes(5), b"hello");
+    client.send("not hex\r\n");
+    assert!(client.is_closed());
+    eventually("the request is over", || proxy.access_log().len() == 1);
+    assert!(!is_open(&proxy), "{:?}", proxy.access_log());
 }
 
 #[test]
