@@ -13,8 +13,10 @@ use std::time::{Duration, SystemTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use outrigger::policy::budget::{BudgetLimits, RetryBudget};
+use outrigger::policy::circuit_breaker::{self as breaker, CircuitBreaker};
 use outrigger::policy::concurrency::Gate;
 use outrigger::policy::deadline::{Deadline, format_grpc_timeout, parse_grpc_timeout};
+use outrigger::policy::failure::{Failure, Verdict};
 use outrigger::policy::rate_limit::{Limiter, Rate};
 use outrigger::route::rate_key::{Part, RateKey};
 use outrigger::route::table::{Host, Matcher, Path, Table};
@@ -245,5 +247,43 @@ fn permit(criterion: &mut Criterion) {
     criterion.bench_function("permit", |bencher| bencher.iter(|| gate.enter().is_ok()));
 }
 
-criterion_group!(benches, route, pick, retry, record, limiter, permit);
+fn breaker(criterion: &mut Criterion) {
+    let consecutive = breaker::Settings {
+        consecutive_failures: Some(5),
+        open_for: Duration::from_secs(10),
+        ..breaker::Settings::IDLE
+    };
+    let rates = breaker::Settings {
+        error_rate: Some(breaker::Rate(50)),
+        min_requests: 20,
+        ..consecutive
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let took = Duration::from_millis(1);
+    let closed = CircuitBreaker::new(&consecutive, now);
+    criterion.bench_function("breaker/closed", |bencher| {
+        bencher.iter(|| closed.acquire(black_box(now)).is_ok());
+    });
+    for (name, settings) in [("consecutive", consecutive), ("error_rate", rates)] {
+        let breaker = CircuitBreaker::new(&settings, now);
+        criterion.bench_function(&format!("breaker/closed_and_success/{name}"), |bencher| {
+            bencher.iter(|| {
+                let permit = breaker.acquire(black_box(now)).unwrap().permit;
+                breaker.record(permit, Verdict::Success, took, now)
+            });
+        });
+    }
+    let open = CircuitBreaker::new(&consecutive, now);
+    for _ in 0..5 {
+        let permit = open.acquire(now).unwrap().permit;
+        open.record(permit, Verdict::Failure(Failure::Reset), took, now);
+    }
+    criterion.bench_function("breaker/open", |bencher| {
+        bencher.iter(|| open.acquire(black_box(now)).is_err());
+    });
+}
+
+criterion_group!(
+    benches, route, pick, retry, record, limiter, permit, breaker
+);
 criterion_main!(benches);

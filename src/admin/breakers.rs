@@ -13,7 +13,7 @@ use crate::upstream::Upstream;
 use crate::upstream::breaker::{Breaker, BreakerStatus, Mode, word};
 use crate::upstream::members::Member;
 
-/// `breaker closed`, `breaker open 7 s more`; empty when the upstream has none. Open, too, when all endpoints' are.
+/// `   breaker closed`, `   breaker open 7 s more`; empty when the upstream has none. Open, too, when all endpoints' are.
 pub fn upstream_words(upstream: &Upstream) -> String {
     let now = now();
     let Some(breakers) = &upstream.breakers else {
@@ -24,14 +24,14 @@ pub fn upstream_words(upstream: &Upstream) -> String {
         status.phase = open.phase;
         status.remaining = open.remaining;
     }
-    format!("breaker {}", words(status))
+    format!("   breaker {}", words(status))
 }
 
 /// The same for an endpoint.
 pub fn endpoint_words(member: &Member) -> String {
     let breaker = member.breaker.as_deref();
     breaker.map_or_else(String::new, |breaker| {
-        format!("breaker {}", words(breaker.status(now())))
+        format!("   breaker {}", words(breaker.status(now())))
     })
 }
 

@@ -93,8 +93,10 @@ fn metrics(status: &Status) -> Answer {
     for upstream in &snapshot.upstreams {
         // What no request has noticed is set when somebody looks.
         upstream.members.refresh_if_due(Instant::now().into_std());
-        for endpoint in upstream.endpoints().iter() {
-            endpoint.pool.count_idle();
+        upstream.breakers.iter().for_each(|it| it.whole.show());
+        for member in upstream.endpoints().members() {
+            member.endpoint.pool.count_idle();
+            member.breaker.iter().for_each(|it| it.show());
         }
     }
     match status.metrics.encode() {

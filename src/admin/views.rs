@@ -60,7 +60,7 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
         let in_flight: usize = set.iter().map(|endpoint| endpoint.in_flight()).sum();
         let crowd = set.crowd();
         let line = format!(
-            "{:<16} {:<18} {} of {} healthy{}   {in_flight} in flight   {}",
+            "{:<16} {:<18} {} of {} healthy{}   {in_flight} in flight{}",
             upstream.name,
             upstream.members.balance().as_str(),
             crowd.in_service,
@@ -72,7 +72,7 @@ pub fn upstreams_text(snapshot: &Snapshot) -> String {
         for member in set.members() {
             let endpoint = &member.endpoint;
             let line = format!(
-                "  {:<24} {:<9} {:>5} in flight {:>5} idle   {}",
+                "  {:<24} {:<9} {:>5} in flight {:>5} idle{}",
                 endpoint.label,
                 endpoint.describe(now),
                 endpoint.in_flight(),

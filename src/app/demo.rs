@@ -82,7 +82,7 @@ outrigger is running in front of three small apps: steady, slow and flaky. Try:
   curl -N localhost:8080/slow/events     server-sent events, as they happen
   curl -i localhost:8080/flaky           the app fails every second time
   for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}} ' localhost:8080/limited; done      429 after five
-  curl -i localhost:8080/broken          nobody listens there: the reason is in the body
+  curl -i localhost:8080/broken          a breaker opens after five: the reason is in the body
   curl localhost:9901/                   what it is doing now       curl localhost:9900/metrics
   edit {file} while it runs    and see what changes
 

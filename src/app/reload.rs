@@ -196,6 +196,11 @@ impl Shared {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
+        for (upstream, endpoint) in previous.breakers_gone(next) {
+            self.environment
+                .metrics
+                .forget_breaker(&upstream, &endpoint);
+        }
         Outcome::Applied {
             version: next.version,
             hash: Arc::clone(&next.hash),

@@ -113,6 +113,22 @@ impl Snapshot {
         gone
     }
 
+    /// The circuit breakers that `next` does not have anymore: upstream and endpoint, which is empty for the upstream's own.
+    pub fn breakers_gone(&self, next: &Self) -> Vec<(Arc<str>, Arc<str>)> {
+        let of = |snapshot: &Self| {
+            let with = snapshot.upstreams.iter().filter(|it| it.breakers.is_some());
+            with.flat_map(|upstream| {
+                let set = upstream.endpoints();
+                let labels = set.iter().map(|endpoint| Arc::clone(&endpoint.label));
+                let all = std::iter::once(Arc::from("")).chain(labels);
+                all.map(|label| (Arc::clone(&upstream.name), label))
+                    .collect::<Vec<_>>()
+            })
+            .collect::<HashSet<_>>()
+        };
+        of(self).difference(&of(next)).cloned().collect()
+    }
+
     /// The listener that the file gives this address to.
     pub fn listener_at(&self, address: SocketAddr) -> Option<&Arc<Listener>> {
         let mut pairs = self.listeners.iter().zip(&self.config.listeners);

@@ -42,6 +42,11 @@ impl BreakerFamilies {
         })
     }
 
+    pub(super) fn forget(&self, upstream: &str, endpoint: &str) {
+        // An error says that there is no such series, which is what was wanted.
+        let _ = self.state.remove_label_values(&[upstream, endpoint]);
+    }
+
     pub(super) fn handles(&self, upstream: &str, endpoint: &str, mode: &str) -> BreakerMetrics {
         BreakerMetrics {
             state: self.state.with_label_values(&[upstream, endpoint]),

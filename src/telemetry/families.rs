@@ -81,6 +81,7 @@ pub(super) struct UpstreamFamilies {
     pub(super) stale_replays: IntCounterVec,
     pub(super) retries: IntCounterVec,
     pub(super) not_retried: IntCounterVec,
+    pub(super) failures: IntCounterVec,
 }
 
 impl UpstreamFamilies {
@@ -122,6 +123,11 @@ impl UpstreamFamilies {
                 "outrigger_not_retried_total",
                 "Failed attempts that no other followed, by reason",
                 &["upstream", "reason"],
+            )?,
+            failures: families.counters(
+                "outrigger_upstream_failures_total",
+                "Attempts that spoke against their endpoint, by reason",
+                &["upstream", "endpoint", "reason"],
             )?,
         })
     }

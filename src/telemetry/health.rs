@@ -6,7 +6,7 @@
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::families::Families;
-use super::metrics::{AttemptResult, Metrics};
+use super::metrics::{AttemptResult, FAILURES, Metrics};
 
 /// The families.
 #[derive(Debug)]
@@ -228,6 +228,7 @@ impl Metrics {
     /// registry. Handles that are still held count on, unseen.
     pub fn forget_endpoint(&self, upstream: &str, endpoint: &str) {
         let labels = [upstream, endpoint];
+        self.forget_breaker(upstream, endpoint);
         self.upstreams.forget_endpoint(upstream, endpoint);
         forget(&self.health.healthy, &labels);
         for result in CheckLabel::ALL {
@@ -243,6 +244,7 @@ impl Metrics {
 
     /// Removes every series of an upstream that is gone.
     pub fn forget_upstream(&self, upstream: &str) {
+        self.forget_breaker(upstream, "");
         for gauge in [
             &self.health.endpoints,
             &self.health.ejected,
@@ -264,6 +266,9 @@ impl super::families::UpstreamFamilies {
         let labels = [upstream, endpoint];
         for result in AttemptResult::ALL {
             forget(&self.attempts, &[upstream, endpoint, result.as_str()]);
+        }
+        for reason in FAILURES {
+            forget(&self.failures, &[upstream, endpoint, reason]);
         }
         for result in ["ok", "failed"] {
             forget(&self.connects, &[upstream, endpoint, result]);

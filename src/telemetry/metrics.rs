@@ -43,6 +43,7 @@ pub struct ListenerMetrics {
 #[derive(Debug, Clone)]
 pub struct EndpointMetrics {
     attempts: [IntCounter; AttemptResult::ALL.len()],
+    failures: [IntCounter; FAILURES.len()],
     /// Idle connections in all workers' pools.
     pub idle: IntGauge,
     /// Requests sent on a connection that had served one before.
@@ -72,6 +73,10 @@ impl UpstreamMetrics {
         }
     }
 }
+/// Why an attempt spoke against its endpoint; the label `reason`.
+pub const FAILURES: [&str; 7] = [
+    "connect", "timeout", "reset", "protocol", "status", "grpc", "slow",
+];
 
 /// How an attempt ended; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +119,13 @@ impl EndpointMetrics {
     /// Counts one attempt.
     pub fn attempt(&self, result: AttemptResult) {
         self.attempts[result as usize].inc();
+    }
+
+    /// Counts an attempt that spoke against its endpoint for the `reason`-th of [`FAILURES`].
+    pub fn failure(&self, reason: usize) {
+        if let Some(counter) = self.failures.get(reason) {
+            counter.inc();
+        }
     }
 }
 
@@ -217,6 +229,11 @@ impl Metrics {
                     .attempts
                     .with_label_values(&[upstream, endpoint, result.as_str()])
             }),
+            failures: FAILURES.map(|reason| {
+                self.upstreams
+                    .failures
+                    .with_label_values(&[upstream, endpoint, reason])
+            }),
             idle: self.upstreams.pool_idle.with_label_values(&labels),
             reused: self.upstreams.pool_reused.with_label_values(&labels),
             stale_replays: self.upstreams.stale_replays.with_label_values(&labels),
@@ -240,6 +257,11 @@ impl Metrics {
     /// Resolves the handles of a circuit breaker; the upstream's own has the `endpoint` "".
     pub fn breaker(&self, upstream: &str, endpoint: &str, mode: &str) -> BreakerMetrics {
         self.breakers.handles(upstream, endpoint, mode)
+    }
+
+    /// Shows the state of a circuit breaker no longer, because it is gone.
+    pub fn forget_breaker(&self, upstream: &str, endpoint: &str) {
+        self.breakers.forget(upstream, endpoint);
     }
 
     /// Counts an exchange that the proxy answered itself or had to cut.

@@ -19,7 +19,7 @@ use super::breaker::{Breaker, OpenCircuit};
 use super::endpoint::{Endpoint, InFlight};
 use super::members::Member;
 use crate::policy::circuit_breaker::Permit;
-use crate::policy::failure::{self, Content, GRPC_UNKNOWN, Verdict};
+use crate::policy::failure::{self, Content, Failure, GRPC_UNKNOWN, Verdict};
 
 /// An attempt that was let through.
 #[derive(Debug)]
@@ -241,6 +241,9 @@ impl Admission {
             breakers.whole.record(permit, verdict, elapsed, now);
         }
         let endpoint = &self.in_flight.endpoint;
+        if let Verdict::Failure(failure) = verdict {
+            endpoint.metrics.failure(reason(failure));
+        }
         if let Some((breaker, permit)) = self.one.take() {
             breaker.record(permit, verdict, elapsed, now);
         }
@@ -257,6 +260,19 @@ impl Admission {
             .into_iter()
             .flatten()
             .any(Permit::is_probe)
+    }
+}
+
+/// The place of a failure in [`crate::telemetry::metrics::FAILURES`].
+fn reason(failure: Failure) -> usize {
+    match failure {
+        Failure::Connect => 0,
+        Failure::Timeout => 1,
+        Failure::Reset => 2,
+        Failure::Protocol => 3,
+        Failure::Status(_) => 4,
+        Failure::Grpc(_) => 5,
+        Failure::Slow => 6,
     }
 }
 

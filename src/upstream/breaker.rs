@@ -140,7 +140,6 @@ impl Breaker {
         ears: &Ears,
     ) -> Self {
         let metrics = ears.metrics.breaker(upstream, endpoint, mode.as_str());
-        metrics.state.set(gauge(Phase::Closed));
         Self {
             core: CircuitBreaker::new(&settings, tokio::time::Instant::now().into_std()),
             settings,
@@ -227,7 +226,13 @@ impl Breaker {
             Phase::ForcedClosed => drop(self.core.force(Force::Closed)),
             Phase::Closed | Phase::Open | Phase::HalfOpen => {}
         }
-        self.metrics.state.set(gauge(self.core.phase()));
+    }
+
+    /// Sets the gauge of its state. Called when somebody looks: what a breaker of a refused configuration, or of one that is
+    /// no more, would say must not be seen.
+    pub fn show(&self) {
+        let state = i64::try_from(state(self.core.phase()));
+        self.metrics.state.set(state.unwrap_or_default());
     }
 
     /// Where it stands at `now`.
@@ -298,7 +303,6 @@ impl Breaker {
 
     fn entered(&self, from: Phase, to: Phase, cause: String) {
         let index = state(to);
-        self.metrics.state.set(gauge(to));
         if let Some(counter) = self.metrics.transitions.get(index) {
             counter.inc();
         }
@@ -364,8 +368,4 @@ fn state(phase: Phase) -> usize {
         Phase::HalfOpen => 1,
         Phase::Open | Phase::ForcedOpen => 2,
     }
-}
-
-fn gauge(phase: Phase) -> i64 {
-    i64::try_from(state(phase)).unwrap_or_default()
 }

@@ -6,9 +6,11 @@
 //! whose address stays are the same object before and after. Changes are made one at a time, under a lock that no pick
 //! takes, but the one that finds an ejection to be over.
 
-use std::collections::{HashMap, HashSet};
+mod settings;
+
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,8 +23,8 @@ use super::breaker::{Breaker, Breakers};
 use super::endpoint::Endpoint;
 use crate::policy::outlier::{Cause, Crowd, Rules, may_eject};
 use crate::telemetry::health::{EjectionLabel, UpstreamGauges};
-use crate::telemetry::metrics::Metrics;
 use crate::units::Pretty;
+pub use settings::Settings;
 
 /// An address and its share relative to the others.
 pub type Listed = (SocketAddr, NonZeroU32);
@@ -51,23 +53,6 @@ pub struct EndpointSet {
     panicking: bool,
     /// When the first of the ejections in force is over.
     returns_at: Option<Instant>,
-}
-
-/// What does not change about an upstream's endpoints.
-#[derive(Debug)]
-pub struct Settings {
-    /// The upstream's name.
-    pub upstream: Arc<str>,
-    /// How the next one is chosen.
-    pub balance: Balance,
-    /// With a smaller share in service, in per cent, all are used; `None`: never.
-    pub panic_threshold: Option<NonZeroU8>,
-    /// Workers running.
-    pub workers: usize,
-    /// Where handles come from.
-    pub metrics: Arc<Metrics>,
-    /// Where circuit breakers come from.
-    pub breakers: Option<Arc<Breakers>>,
 }
 
 /// The endpoints of one upstream.
@@ -328,59 +313,6 @@ impl Members {
         } else if before.panicking && !next.panicking {
             let detail = format!("{upstream}: {in_service} of {all} endpoints in service");
             tracing::info!(detail, upstream, "enough endpoints");
-        }
-    }
-}
-
-impl Settings {
-    /// `kept`: where endpoints come from that are known, and where their breakers do.
-    fn members(
-        &self,
-        list: &[Listed],
-        kept: (&EndpointSet, &EndpointSet),
-        now: Instant,
-    ) -> Box<[Member]> {
-        let by_address = |set: &'_ EndpointSet| -> HashMap<SocketAddr, Member> {
-            let members = set.members.iter().cloned();
-            members
-                .map(|member| (member.endpoint.address, member))
-                .collect()
-        };
-        let (known, before) = (by_address(kept.0), by_address(kept.1));
-        let endpoint = |address: SocketAddr| match known.get(&address) {
-            Some(known) => Arc::clone(&known.endpoint),
-            None => {
-                let metrics = self.metrics.endpoint(&self.upstream, &address.to_string());
-                Arc::new(Endpoint::new(address, self.workers, metrics, now))
-            }
-        };
-        list.iter()
-            .map(|&(address, weight)| Member {
-                endpoint: endpoint(address),
-                weight,
-                breaker: self.breaker(address, before.get(&address), kept.1),
-            })
-            .collect()
-    }
-
-    /// The breaker that the address had `before` if that was one of the same section, else a fresh one; what an operator
-    /// had forced stays.
-    fn breaker(
-        &self,
-        address: SocketAddr,
-        known: Option<&Member>,
-        before: &EndpointSet,
-    ) -> Option<Arc<Breaker>> {
-        let breakers = self.breakers.as_ref()?;
-        let old = known.and_then(|known| known.breaker.as_ref());
-        let same = |other: &Arc<Breakers>| Arc::ptr_eq(other, breakers);
-        match old {
-            Some(old) if before.breakers.as_ref().is_some_and(same) => Some(Arc::clone(old)),
-            old => {
-                let fresh = breakers.for_endpoint(&address.to_string());
-                old.into_iter().for_each(|old| fresh.inherit(old));
-                Some(Arc::new(fresh))
-            }
         }
     }
 }

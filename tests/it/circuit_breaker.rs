@@ -10,7 +10,7 @@ use outrigger::admin::status::Outcome;
 use crate::support::client::{Answer, Client};
 use crate::support::origin::{Origin, Peer, Request, Then};
 use crate::support::proxy::Proxy;
-use crate::support::{eventually, free_address};
+use crate::support::{PATIENCE, eventually, free_address};
 
 /// In front of `endpoints`, with this section `circuit_breaker` and further lines of the upstream.
 fn yaml(endpoints: &[std::net::SocketAddr], breaker: &str, more: &str) -> String {
@@ -160,7 +160,10 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
     proxy.client().get("/");
     assert!(is_refused(&proxy.client().get("/")));
     let mut clients: Vec<Client> = (0..50).map(|_| proxy.client()).collect();
-    std::thread::sleep(Duration::from_millis(120));
+    eventually("it is to be probed", || {
+        let view = proxy.control("/upstreams").text();
+        view.contains("the next request is a probe")
+    });
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
@@ -174,7 +177,7 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
         })
         .collect();
     for _ in 0..47 {
-        let answer = answers.recv().unwrap();
+        let answer = answers.recv_timeout(PATIENCE).unwrap();
         assert!(is_refused(&answer), "{answer:?}");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
@@ -182,7 +185,7 @@ fn half_open_lets_exactly_so_many_probes_through_however_many_ask() {
     assert_eq!(state(&proxy, origin.address()), 1.0);
     for _ in 0..3 {
         gate.send(()).unwrap();
-        assert_eq!(answers.recv().unwrap().status(), 200);
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap().status(), 200);
     }
     readers
         .into_iter()
@@ -243,7 +246,7 @@ fn a_client_that_leaves_is_not_counted() {
         for _ in 0..5 {
             let mut client = proxy.client();
             client.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{upload}\r\n"));
-            told.recv().unwrap();
+            told.recv_timeout(PATIENCE).unwrap();
             drop(client);
         }
     }
@@ -442,4 +445,32 @@ fn a_reload_that_changes_the_section_begins_with_a_closed_breaker_and_keeps_the_
     assert_eq!(proxy.client().get("/").status(), 200);
     assert_eq!(origin.connections(), 1, "the pooled connection serves on");
     assert_eq!(state(&proxy, origin.address()), 0.0);
+}
+
+#[test]
+fn a_refused_reload_changes_no_breaker_and_a_removed_one_is_shown_no_longer() {
+    let (origin, _) = flaky();
+    let other = Origin::fixed("ok");
+    let both = [origin.address(), other.address()];
+    let breaker = "{ consecutive_failures: 1, open_for: 1h }";
+    let proxy = Proxy::start(&yaml(&both, breaker, ""));
+    eventually("it is open", || {
+        proxy.client().get("/");
+        state(&proxy, origin.address()) == 2.0
+    });
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let changed = yaml(&both, "{ consecutive_failures: 2 }", "")
+        .replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
+    assert!(matches!(proxy.reload(&changed), Outcome::Refused { .. }));
+    assert_eq!(state(&proxy, origin.address()), 2.0);
+    for _ in 0..4 {
+        assert_eq!(proxy.client().get("/").text(), "ok");
+    }
+    proxy.reload(&yaml(&[other.address()], breaker, ""));
+    let text = proxy.probe("/metrics").text();
+    let series = |endpoint: std::net::SocketAddr| {
+        format!(r#"outrigger_circuit_breaker_state{{endpoint="{endpoint}""#)
+    };
+    assert!(text.contains(&series(other.address())));
+    assert!(!text.contains(&series(origin.address())), "{text}");
 }

@@ -38,6 +38,14 @@ fn is_open(proxy: &Proxy) -> bool {
     control.read().json()[0]["endpoints"][0]["breaker"]["state"] != "closed"
 }
 
+/// How many failures were counted for `reason`.
+fn counted(proxy: &Proxy, origin: &Origin, reason: &str) -> f64 {
+    let endpoint = origin.address();
+    proxy.metric(&format!(
+        r#"outrigger_upstream_failures_total{{endpoint="{endpoint}",reason="{reason}",upstream="app"}}"#
+    ))
+}
+
 /// Whether one such answer opens the breaker.
 #[track_caller]
 fn opens(bytes: &'static str, failure: &str, expected: bool) {
@@ -126,6 +134,7 @@ fn trailers_are_seen_and_passed_on_over_http2_too() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.trailers.unwrap()["grpc-status"], "13");
     eventually("it is open", || is_open(&proxy));
+    assert_eq!(counted(&proxy, &origin, "grpc"), 1.0);
 }
 
 #[test]
@@ -179,23 +188,23 @@ fn probe(proxy: &Proxy) -> Client {
 }
 
 #[test]
-fn an_event_stream_is_good_with_its_head_and_its_breaking_off_is_no_failure() {
-    let origin = failing_first(|peer| {
-        peer.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-        peer.reset();
-    });
-    let proxy = with(&origin, BRIEF, "");
-    proxy.client().get("/");
-    let mut stream = probe(&proxy);
-    assert_eq!(stream.chunk().unwrap().unwrap(), b"hello");
-    assert!(stream.is_closed());
-    eventually("the record is written", || {
-        proxy
-            .access_log()
-            .iter()
-            .any(|line| line["reason"] == "upstream_body_reset")
-    });
-    assert!(!is_open(&proxy));
+fn an_event_stream_that_breaks_off_is_no_failure_and_another_answer_is() {
+    for (kind, expected) in [("text/event-stream", false), ("text/plain", true)] {
+        let origin = Origin::start(move |_, peer| {
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+            ));
+            Then::Close
+        });
+        let proxy = strict(&origin, "");
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.read_head().unwrap();
+        assert_eq!(client.chunk().unwrap().unwrap(), b"hello");
+        assert!(client.is_closed());
+        assert_eq!(proxy.access_line("/")["reason"], "upstream_body_reset");
+        assert_eq!(is_open(&proxy), expected, "{kind}");
+    }
 }
 
 #[test]
@@ -243,6 +252,7 @@ fn a_switched_protocol_is_a_success_and_one_that_nobody_asked_for_is_not() {
     let proxy = strict(&origin, "");
     assert_eq!(proxy.client().get("/").status(), 502);
     assert!(is_open(&proxy));
+    assert_eq!(counted(&proxy, &origin, "protocol"), 1.0);
 }
 
 #[test]
@@ -259,6 +269,24 @@ fn an_app_that_breaks_off_because_its_client_did_is_not_to_blame() {
     assert_eq!(client.read().status(), 400);
     eventually("the request is over", || proxy.access_log().len() == 1);
     assert!(!is_open(&proxy));
+}
+
+#[test]
+fn an_app_that_breaks_off_its_answer_because_its_client_broke_off_is_not_to_blame() {
+    let origin = Origin::start(|_, peer| {
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
+        while let Ok(Some(_)) = peer.chunk() {}
+        Then::Close
+    });
+    let proxy = strict(&origin, "");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n");
+    assert_eq!(client.read_head().unwrap().status(), 200);
+    assert_eq!(client.bytes(5), b"hello");
+    client.send("not hex\r\n");
+    assert!(client.is_closed());
+    eventually("the request is over", || proxy.access_log().len() == 1);
+    assert!(!is_open(&proxy), "{:?}", proxy.access_log());
 }
 
 #[test]

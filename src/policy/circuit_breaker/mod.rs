@@ -143,11 +143,10 @@ impl CircuitBreaker {
     ///
     /// When the breaker is open, or half-open with all its probes under way.
     pub fn acquire(&self, now: Instant) -> Result<Acquired, Refused> {
-        let now = self.since_epoch(now);
         let (permit, entered) = self
             .state
-            .acquire(&self.limits, now)
-            .map_err(|seen| refused(seen, now))?;
+            .acquire(&self.limits, || self.since_epoch(now))
+            .map_err(|seen| refused(seen, self.since_epoch(now)))?;
         let transition = entered.map(|to| Transition {
             from: Phase::Open,
             to,
@@ -183,13 +182,13 @@ impl CircuitBreaker {
             Verdict::Success => false,
             Verdict::Failure(_) => true,
         };
-        let now = self.since_epoch(now);
         let before = self.state.view();
         if before.phase == Phase::HalfOpen {
             // Nothing is added to the windows now, so closing begins with empty ones.
             self.forget();
         }
-        let entered = self.state.record(permit, !failed, &self.limits, now);
+        let clock = || self.since_epoch(now);
+        let entered = self.state.record(permit, !failed, &self.limits, clock);
         let entered = entered.or_else(|| self.judge_rates(permit, failed, elapsed, now));
         entered.map(|to| Transition {
             from: if permit.is_probe() {
@@ -237,7 +236,7 @@ impl CircuitBreaker {
         permit: Permit,
         failed: bool,
         elapsed: Duration,
-        now: u64,
+        now: Instant,
     ) -> Option<Phase> {
         if (self.errors.is_none() && self.slow.is_none())
             || permit.is_probe()
@@ -245,6 +244,7 @@ impl CircuitBreaker {
         {
             return None;
         }
+        let now = self.since_epoch(now);
         let errors = self.errors.as_ref();
         let errors = errors.filter(|(rate, window)| self.is_reached(window, failed, *rate, now));
         let slow = self
@@ -256,7 +256,7 @@ impl CircuitBreaker {
             (None, Some(_)) => Trigger::SlowRate,
             (None, None) => return None,
         };
-        let opened = self.state.open(permit, trigger, &self.limits, now);
+        let opened = self.state.open(permit, trigger, &self.limits, || now);
         opened.then_some(Phase::Open)
     }
 

@@ -23,6 +23,8 @@ const PAYLOAD_SHIFT: u32 = 24;
 const PHASE_MASK: u64 = (1 << TRIGGER_SHIFT) - 1;
 const TRIGGER_MASK: u64 = 0b11;
 const GENERATION_MASK: u64 = (1 << (PAYLOAD_SHIFT - GENERATION_SHIFT)) - 1;
+/// So many are told apart.
+const GENERATIONS: u32 = 1 << (PAYLOAD_SHIFT - GENERATION_SHIFT);
 const PAYLOAD_MASK: u64 = (1 << (64 - PAYLOAD_SHIFT)) - 1;
 /// Successes and probes of half-open share the payload.
 const PROBES_BITS: u32 = 20;
@@ -58,7 +60,7 @@ pub enum Trigger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a probe's place stays taken until its permit is recorded or released"]
 pub struct Permit {
-    generation: u64,
+    generation: u32,
     probe: bool,
 }
 
@@ -76,7 +78,7 @@ pub(super) struct View {
     pub(super) phase: Phase,
     /// What opened it last.
     pub(super) trigger: Trigger,
-    generation: u64,
+    generation: u32,
     payload: u64,
 }
 
@@ -115,7 +117,9 @@ impl View {
                 1 => Trigger::ErrorRate,
                 _ => Trigger::SlowRate,
             },
-            generation: (word >> GENERATION_SHIFT) & GENERATION_MASK,
+            // It is 19 bits wide, so it always fits.
+            generation: u32::try_from((word >> GENERATION_SHIFT) & GENERATION_MASK)
+                .unwrap_or_default(),
             payload: word >> PAYLOAD_SHIFT,
         }
     }
@@ -135,7 +139,7 @@ impl View {
         };
         phase
             | trigger << TRIGGER_SHIFT
-            | self.generation << GENERATION_SHIFT
+            | (u64::from(self.generation) & GENERATION_MASK) << GENERATION_SHIFT
             | self.payload << PAYLOAD_SHIFT
     }
 
@@ -145,7 +149,7 @@ impl View {
     }
 
     fn enter(self, phase: Phase, payload: u64) -> Self {
-        let generation = (self.generation + 1) & GENERATION_MASK;
+        let generation = (self.generation + 1) % GENERATIONS;
         let next = Self {
             phase,
             generation,
@@ -175,7 +179,7 @@ pub(super) struct Limits {
     pub(super) successes: u64,
 }
 
-/// The word.
+/// The word. `now` is in milliseconds, and asked for only where it matters: working it out costs more than the rest.
 #[derive(Debug)]
 pub(super) struct State(AtomicU64);
 
@@ -194,14 +198,14 @@ impl State {
     pub(super) fn acquire(
         &self,
         limits: &Limits,
-        now: u64,
+        now: impl Fn() -> u64,
     ) -> Result<(Permit, Option<Phase>), View> {
         loop {
             let seen = self.view();
             match seen.phase {
                 Phase::Closed | Phase::ForcedClosed => return Ok((seen.permit(false), None)),
                 Phase::ForcedOpen => return Err(seen),
-                Phase::Open if now < seen.until() => return Err(seen),
+                Phase::Open if now() < seen.until() => return Err(seen),
                 Phase::Open => {
                     let next = seen.enter(Phase::HalfOpen, 1);
                     if self.step(seen, next) {
@@ -224,7 +228,7 @@ impl State {
         permit: Permit,
         good: bool,
         limits: &Limits,
-        now: u64,
+        now: impl Fn() -> u64,
     ) -> Option<Phase> {
         loop {
             let seen = self.view();
@@ -236,7 +240,7 @@ impl State {
                 (Phase::Closed, false) => {
                     let failures = seen.failures() + 1;
                     if limits.consecutive.is_some_and(|limit| failures >= limit) {
-                        seen.opened(Trigger::Consecutive, limits, now)
+                        seen.opened(Trigger::Consecutive, limits, now())
                     } else {
                         seen.with(failures)
                     }
@@ -245,7 +249,7 @@ impl State {
                     seen.enter(Phase::Closed, 0)
                 }
                 (Phase::HalfOpen, true) => seen.with(seen.payload + (1 << PROBES_BITS) - 1),
-                (Phase::HalfOpen, false) => seen.opened(seen.trigger, limits, now),
+                (Phase::HalfOpen, false) => seen.opened(seen.trigger, limits, now()),
                 (Phase::Open | Phase::ForcedOpen | Phase::ForcedClosed, _) => return None,
             };
             if self.step(seen, next) {
@@ -266,13 +270,19 @@ impl State {
     }
 
     /// Opens it because of a rate, if it is still as it was when the permit was given; whether it did.
-    pub(super) fn open(&self, permit: Permit, trigger: Trigger, limits: &Limits, now: u64) -> bool {
+    pub(super) fn open(
+        &self,
+        permit: Permit,
+        trigger: Trigger,
+        limits: &Limits,
+        now: impl Fn() -> u64,
+    ) -> bool {
         loop {
             let seen = self.view();
             if seen.phase != Phase::Closed || seen.generation != permit.generation {
                 return false;
             }
-            if self.step(seen, seen.opened(trigger, limits, now)) {
+            if self.step(seen, seen.opened(trigger, limits, now())) {
                 return true;
             }
         }

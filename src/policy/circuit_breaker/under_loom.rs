@@ -38,8 +38,8 @@ const LIMITS: Limits = Limits {
 fn opened(limits: &Limits) -> State {
     let state = State::new();
     for _ in 0..2 {
-        let (permit, _) = state.acquire(limits, 0).unwrap();
-        state.record(permit, false, limits, 0);
+        let (permit, _) = state.acquire(limits, || 0).unwrap();
+        state.record(permit, false, limits, || 0);
     }
     assert_eq!(state.view().phase, Phase::Open);
     state
@@ -59,7 +59,7 @@ fn race_for_probes(limits: Limits, then: [Then; 3]) {
         let threads = then.map(|then| {
             let (state, under_way) = (Arc::clone(&state), Arc::clone(&under_way));
             move || {
-                let Ok((permit, _)) = state.acquire(&limits, 10) else {
+                let Ok((permit, _)) = state.acquire(&limits, || 10) else {
                     return;
                 };
                 if !permit.is_probe() {
@@ -70,7 +70,7 @@ fn race_for_probes(limits: Limits, then: [Then; 3]) {
                 assert!(before < limits.probes, "{before} probes were under way");
                 under_way.fetch_sub(1, Ordering::SeqCst);
                 match then {
-                    Then::Record(good) => drop(state.record(permit, good, &limits, 10)),
+                    Then::Record(good) => drop(state.record(permit, good, &limits, || 10)),
                     Then::Release => state.release(permit),
                 }
             }
@@ -85,7 +85,7 @@ fn race_for_probes(limits: Limits, then: [Then; 3]) {
             "{seen:?}"
         );
         // Whatever happened, after one more wait a request gets through.
-        assert!(state.acquire(&limits, 20).is_ok());
+        assert!(state.acquire(&limits, || 20).is_ok());
     });
 }
 
@@ -119,12 +119,12 @@ fn never_more_than_two_probes_and_each_success_counts_once() {
 fn exactly_one_of_the_failures_opens_it_and_late_ones_do_not_count() {
     model(|| {
         let state = Arc::new(State::new());
-        let permits = [(); 3].map(|()| state.acquire(&LIMITS, 0).unwrap().0);
+        let permits = [(); 3].map(|()| state.acquire(&LIMITS, || 0).unwrap().0);
         let openers = Arc::new(AtomicUsize::new(0));
         let threads = permits.map(|permit| {
             let (state, openers) = (Arc::clone(&state), Arc::clone(&openers));
             move || {
-                if state.record(permit, false, &LIMITS, 0).is_some() {
+                if state.record(permit, false, &LIMITS, || 0).is_some() {
                     openers.fetch_add(1, Ordering::SeqCst);
                 }
             }
@@ -144,8 +144,8 @@ fn what_an_operator_sets_stays_whatever_results_come_in() {
         let state = Arc::new(opened(&LIMITS));
         let own = Arc::clone(&state);
         let probing = thread::spawn(move || {
-            if let Ok((permit, _)) = own.acquire(&LIMITS, 10) {
-                own.record(permit, false, &LIMITS, 10);
+            if let Ok((permit, _)) = own.acquire(&LIMITS, || 10) {
+                own.record(permit, false, &LIMITS, || 10);
             }
         });
         state.set(Phase::ForcedClosed);
