@@ -102,7 +102,7 @@ pub async fn attempt(
 const UNASKED: Duration = Duration::from_millis(2);
 
 /// A pooled connection whose peer is still there.
-async fn take_pooled(
+pub(super) async fn take_pooled(
     endpoint: &Endpoint,
     upstream: &Upstream,
     worker: usize,

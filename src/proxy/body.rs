@@ -130,7 +130,7 @@ pub struct Lease {
 
 impl Lease {
     /// Gives the connection back to the pool, or closes it when it cannot serve another request.
-    fn give_back(mut self) {
+    pub(super) fn give_back(mut self) {
         if self.connection.rest(Instant::now()) {
             self.in_flight
                 .endpoint

@@ -88,12 +88,12 @@ impl Exchange {
         note(&mut self.record.lock())
     }
 
-    /// Notes the route that took the request.
-    pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: &Arc<str>) {
+    /// Notes the route that took the request, and the upstream if it leads to one.
+    pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: Option<&Arc<str>>) {
         let mut record = self.record.lock();
         route.active.inc();
         record.route = Arc::clone(route);
-        record.upstream = Some(Arc::clone(upstream));
+        record.upstream = upstream.map(Arc::clone);
     }
 
     /// Notes why the exchange failed. The first cause counts; what follows from it does not.
@@ -137,7 +137,7 @@ impl Drop for Exchange {
         record.duration = self.started.elapsed();
         record.bytes_in = self.upload.get().map_or(0, |upload| upload.bytes());
         record.bytes_out = *self.bytes_out.get_mut();
-        if record.upstream.is_some() {
+        if !Arc::ptr_eq(&record.route, &self.listener.no_route) {
             // Counted when its route was taken.
             record.route.active.dec();
         }

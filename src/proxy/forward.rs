@@ -12,12 +12,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::action::{self, Step};
 use super::attempt::{Answer, attempt};
 use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{headers, upgrade};
+use super::{headers, mirror, upgrade};
 use crate::upstream::request_body::{RequestBody, Upload, UploadProgress};
 
 /// Answers `request`.
@@ -32,27 +33,33 @@ pub async fn forward(
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
     headers::check_request(&head, seen)?;
-    let listener = &exchange.listener;
-    let route = listener
-        .routes
-        .find(headers::host(&head), headers::path(&head), &head.method);
-    let route = route.ok_or(ProxyError::NoRoute)?;
-    exchange.take_route(&route.telemetry, &route.upstream.name);
+    let path = action::normal_path(&exchange.listener, &head)?;
+    let entry = action::find(&exchange.listener, &head, path.as_ref());
+    let entry = entry.ok_or(ProxyError::NoRoute)?;
+    let route = &entry.route;
+    let upstream = route.target(&head.headers);
+    exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
     let deadline = route.timeout.map(|timeout| exchange.started + timeout);
 
     let version = head.version;
     let protocol = headers::requested_upgrade(&head, seen);
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
+    let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
+        Step::Answer(response) => return Ok(*response),
+        Step::Forward(forward, answer_rules) => (forward, answer_rules),
+    };
+    let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
     let body = if body.is_end_stream() {
         RequestBody::empty()
     } else {
         RequestBody::streaming(body, exchange.watch_upload())
     };
+    let body = mirror::copy(&exchange, &forward.mirrors, &head, body);
 
     let answer = attempt(
         &exchange,
-        &route.upstream,
+        upstream,
         Box::new(Request::from_parts(head, body)),
         deadline,
     )
@@ -61,7 +68,9 @@ pub async fn forward(
         return upgrade::switch(&exchange, client_side.flatten(), answer);
     }
     let upload = exchange.upload().cloned();
-    Ok(pass_on(answer, deadline, version, upload))
+    let mut response = pass_on(answer, deadline, version, upload);
+    answer_rules.apply(response.headers_mut());
+    Ok(response)
 }
 
 fn pass_on(

@@ -8,6 +8,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
+use super::mirror::MirrorFamilies;
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Metrics {
     connections: ConnectionFamilies,
     upstreams: UpstreamFamilies,
     config: ConfigFamilies,
+    pub(super) mirrors: MirrorFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -141,6 +143,7 @@ impl Metrics {
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
+            mirrors: MirrorFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",

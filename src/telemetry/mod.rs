@@ -6,6 +6,7 @@
 pub mod access_log;
 mod families;
 pub mod metrics;
+pub mod mirror;
 pub mod record;
 pub mod route;
 pub mod time;

@@ -59,22 +59,54 @@ impl UploadProgress {
     }
 }
 
+/// Sees a body pass.
+pub trait Tap: Send + Sync + std::fmt::Debug {
+    /// These bytes come next.
+    fn data(&mut self, data: &[u8]);
+    /// All of it has passed. Not called if it breaks off; then the tap is just dropped.
+    fn end(&mut self);
+}
+
 /// The body of a request to an endpoint.
 #[derive(Debug)]
 pub struct RequestBody {
     streaming: Option<(Incoming, Arc<UploadProgress>)>,
+    /// What there is instead.
+    full: Option<Bytes>,
+    tap: Option<Box<dyn Tap>>,
 }
 
 impl RequestBody {
     /// A request without one.
     pub fn empty() -> Self {
-        Self { streaming: None }
+        Self {
+            streaming: None,
+            full: None,
+            tap: None,
+        }
+    }
+
+    /// These bytes.
+    pub fn full(bytes: Bytes) -> Self {
+        Self {
+            full: Some(bytes).filter(|bytes| !bytes.is_empty()),
+            ..Self::empty()
+        }
+    }
+
+    /// Shows `tap` what passes.
+    pub fn tapped(self, tap: Box<dyn Tap>) -> Self {
+        Self {
+            tap: Some(tap),
+            ..self
+        }
     }
 
     /// Passes `body` on and keeps `progress` up to date.
     pub fn streaming(body: Incoming, progress: Arc<UploadProgress>) -> Self {
         Self {
             streaming: Some((body, progress)),
+            ..Self::empty()
         }
     }
 }
@@ -84,11 +116,12 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((body, progress)) = &mut self.streaming else {
-            return Poll::Ready(None);
+        let this = self.get_mut();
+        let Some((body, progress)) = &mut this.streaming else {
+            return Poll::Ready(this.full.take().map(|bytes| Ok(Frame::data(bytes))));
         };
         progress.set(Upload::AwaitingClient);
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
@@ -102,17 +135,27 @@ impl Body for RequestBody {
                     Upload::Flowing
                 });
                 if let Some(data) = frame.data_ref() {
+                    if let Some(tap) = &mut this.tap {
+                        tap.data(data);
+                    }
+                    if last {
+                        end(&mut this.tap);
+                    }
                     progress
                         .bytes
                         .fetch_add(data.len() as u64, Ordering::Relaxed);
                 } else {
                     // Request trailers arrive after routing and would smuggle fields past it: not passed on.
                     progress.set(Upload::Complete);
+                    end(&mut this.tap);
                     return Poll::Ready(None);
                 }
             }
             Some(Err(_)) => progress.set(Upload::Failed),
-            None => progress.set(Upload::Complete),
+            None => {
+                progress.set(Upload::Complete);
+                end(&mut this.tap);
+            }
         }
         Poll::Ready(frame)
     }
@@ -120,12 +163,19 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         self.streaming
             .as_ref()
-            .is_none_or(|(body, _)| body.is_end_stream())
+            .map_or(self.full.is_none(), |(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.streaming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        self.streaming.as_ref().map_or_else(
+            || SizeHint::with_exact(self.full.as_ref().map_or(0, |full| full.len() as u64)),
+            |(body, _)| body.size_hint(),
+        )
+    }
+}
+
+fn end(tap: &mut Option<Box<dyn Tap>>) {
+    if let Some(mut tap) = tap.take() {
+        tap.end();
     }
 }

@@ -5,12 +5,17 @@
 //! not be read is its default, an unreadable name is empty. What needs both sides of a reference is for
 //! `snapshot` to say.
 
+mod actions;
 mod address;
+mod conditions;
 mod fields;
+mod header_rules;
 pub(super) mod keys;
 mod listeners;
 mod matches;
+mod patterns;
 mod process;
+mod rewrite;
 mod routes;
 mod scalars;
 mod upstreams;

@@ -5,6 +5,9 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod actions;
+mod normalize;
+mod pattern;
 mod routes;
 mod upstreams;
 
@@ -15,6 +18,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use actions::*;
+pub use normalize::*;
+pub use pattern::*;
 pub use routes::*;
 pub use upstreams::*;
 
@@ -113,6 +119,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// `limits`.
     pub limits: ListenerLimits,
+    /// `normalize`.
+    pub normalize: Normalize,
 }
 
 /// `listeners.*.timeouts`

@@ -5,6 +5,7 @@
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
 mod addresses;
+mod routes;
 mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +15,7 @@ use crate::config::model::{Config, Listener, Located, Route};
 use crate::config::source::Span;
 use crate::config::suggest;
 use addresses::addresses;
+use routes::routes;
 use rules::rules;
 
 /// Adds to `diagnostics` what does not fit together in `config`, and puts all of them into the file's order.
@@ -25,6 +27,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     route_names(config, diagnostics);
     addresses(config, diagnostics);
     rules(config, diagnostics);
+    routes(config, diagnostics);
     reachable(config, diagnostics);
     diagnostics.sort();
 }
@@ -45,7 +48,11 @@ fn references(config: &Config, out: &mut Diagnostics) {
         .listeners
         .iter()
         .filter_map(|listener| listener.forward.as_ref());
-    for forward in of_listeners.chain(config.routes.iter().map(|route| &route.forward)) {
+    let of_routes = config.routes.iter().flat_map(|route| {
+        let mirrors = route.mirrors.iter().map(|mirror| &mirror.upstream);
+        route.action.upstreams().chain(mirrors)
+    });
+    for forward in of_listeners.chain(of_routes) {
         used.insert(forward.value.as_str());
         let known = upstreams.known.contains(forward.value.as_str());
         all_known &= known;

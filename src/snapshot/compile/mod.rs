@@ -4,6 +4,7 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+mod actions;
 mod listeners;
 mod routes;
 mod upstreams;
@@ -17,6 +18,7 @@ use crate::config::model::{Config, LogOutput};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
+pub(super) use listeners::normalize_rules;
 use upstreams::compile_upstreams;
 
 /// Upstreams by their names.

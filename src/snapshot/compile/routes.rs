@@ -3,69 +3,88 @@
 use std::sync::Arc;
 
 use http::Method;
+use http::header::HeaderName;
 
-use super::ByName;
-use crate::config::model::{self, Config, HostMatch, PathMatch, RouteMatch};
-use crate::route::Route;
+use super::actions::{compile_action, compile_headers};
+use super::{ByName, Environment};
+use crate::config::model::{self, Action, Config, HostMatch, PathMatch, RouteMatch, ValueMatch};
+use crate::route::conditions::{Conditions, Test};
+use crate::route::header_rules::HeaderRules;
 use crate::route::table::{Host, Matcher, Path, Table};
+use crate::route::{self, Entry, Route};
 use crate::telemetry::route::RouteTelemetry;
 
 pub(super) fn compile_routes(
     listener: &model::Listener,
     config: &Config,
     upstreams: &ByName<'_>,
+    environment: &Environment,
     telemetry: &impl Fn(&Arc<str>) -> Arc<RouteTelemetry>,
-) -> Table<Arc<Route>> {
-    let target = |name: &str, forward: &model::Located<String>, timeout| {
-        let upstream = Arc::clone(upstreams.get(forward.value.as_str())?);
+) -> Table<Entry> {
+    let compiled = |name: &str, action: route::Action, timeout| {
         let name: Arc<str> = name.into();
-        Some(Arc::new(Route {
+        Route {
             telemetry: telemetry(&name),
             name,
-            upstream,
+            action,
+            response_headers: HeaderRules::default(),
             timeout,
-        }))
+        }
     };
-    let mut routes = Table::default();
-    for route in config
-        .routes
-        .iter()
-        .filter(|route| takes_part(route, &listener.name.value))
-    {
-        let Some(target) = target(&route.name.value, &route.forward, route.timeout) else {
+    let mut rules = Vec::new();
+    let own = |route: &&model::Route| takes_part(route, &listener.name.value);
+    for section in config.routes.iter().filter(own) {
+        let Some(action) = compile_action(section, upstreams, environment) else {
             continue;
         };
-        for matcher in matchers(&route.matches) {
-            routes.insert(matcher, Arc::clone(&target));
+        let route = Arc::new(Route {
+            response_headers: compile_headers(&section.response_headers),
+            ..compiled(&section.name.value, action, section.timeout)
+        });
+        rules.extend(matchers(&section.matches).map(|matcher| entry(matcher, &route)));
+    }
+    // Last, so that a route that asks for nothing either comes before it.
+    if let Some(forward) = &listener.forward {
+        let section = model::Route {
+            name: listener.name.clone(),
+            listeners: Vec::new(),
+            matches: Vec::new(),
+            action: Action::Forward(forward.clone()),
+            rewrite: None,
+            request_headers: model::HeaderRules::default(),
+            response_headers: model::HeaderRules::default(),
+            mirrors: Vec::new(),
+            timeout: Some(model::DEFAULT_REQUEST_TIMEOUT),
+        };
+        if let Some(action) = compile_action(&section, upstreams, environment) {
+            let route = compiled(&listener.name.value, action, section.timeout);
+            rules.push(entry(everything(), &Arc::new(route)));
         }
     }
-    // Inserted last, so that a route that asks for nothing either comes before it.
-    let timeout = Some(model::DEFAULT_REQUEST_TIMEOUT);
-    let forward = listener.forward.as_ref();
-    if let Some(target) = forward.and_then(|forward| target(&listener.name.value, forward, timeout))
-    {
-        routes.insert(everything(), target);
-    }
-    routes
+    rules.into_iter().collect()
+}
+
+fn entry(matcher: Matcher, route: &Arc<Route>) -> (Matcher, Entry) {
+    let prefix = match &matcher.path {
+        Path::Prefix(prefix) => prefix.trim_end_matches('/').len(),
+        Path::Exact(_) | Path::Regex(_) => 0,
+    };
+    let route = Arc::clone(route);
+    (matcher, Entry { route, prefix })
 }
 
 fn takes_part(route: &model::Route, listener: &str) -> bool {
     route.listeners.is_empty() || route.listeners.iter().any(|name| name.value == listener)
 }
 
-fn matchers(matches: &[model::Located<RouteMatch>]) -> Vec<Matcher> {
-    if matches.is_empty() {
-        return vec![everything()];
-    }
-    matches.iter().map(|item| matcher(&item.value)).collect()
+fn matchers(matches: &[model::Located<RouteMatch>]) -> impl Iterator<Item = Matcher> {
+    let all = matches.is_empty().then(everything);
+    all.into_iter()
+        .chain(matches.iter().map(|item| matcher(&item.value)))
 }
 
 fn everything() -> Matcher {
-    Matcher {
-        host: Host::Any,
-        path: Path::Prefix("/".into()),
-        methods: Box::default(),
-    }
+    matcher(&RouteMatch::default())
 }
 
 fn matcher(item: &RouteMatch) -> Matcher {
@@ -78,13 +97,35 @@ fn matcher(item: &RouteMatch) -> Matcher {
         path: match &item.path {
             None => Path::Prefix("/".into()),
             Some(PathMatch::Exact(path)) => Path::Exact(path.as_str().into()),
+            Some(PathMatch::Regex(pattern)) => Path::Regex(pattern.regex.clone()),
             Some(PathMatch::Prefix(path)) => Path::Prefix(path.as_str().into()),
         },
-        // The reader has refused what is not a method.
+        // The reader has refused what is not a method or a header's name.
         methods: item
             .methods
             .iter()
             .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
             .collect(),
+        conditions: Conditions {
+            headers: item
+                .headers
+                .iter()
+                .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, test(value))))
+                .collect(),
+            query: item
+                .query
+                .iter()
+                .map(|(name, value)| (name.as_str().into(), test(value)))
+                .collect(),
+        },
+    }
+}
+
+fn test(value: &ValueMatch) -> Test {
+    match value {
+        ValueMatch::Exact(text) => Test::Is(text.as_str().into()),
+        ValueMatch::Regex(pattern) => Test::Matches(pattern.regex.clone()),
+        ValueMatch::Present => Test::Present,
+        ValueMatch::Absent => Test::Absent,
     }
 }

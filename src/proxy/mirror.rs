@@ -1,0 +1,228 @@
+//! Copies of requests for other upstreams: sent beside the request, their answers read and thrown away.
+//!
+//! Path: [`super::forward`] calls [`copy`] when the request is as the app gets it. A copy never delays or fails the
+//! request: a body is copied while it passes, and sent only when all of it has. What a copy may hold and how many there
+//! may be is bounded in [`crate::route::mirror`]; what is above it is not copied, and counted.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Duration, Instant, timeout};
+
+use super::Engine;
+use super::attempt::take_pooled;
+use super::body::Lease;
+use super::exchange::Exchange;
+use crate::route::mirror::{MAX_BODY, Mirror};
+use crate::telemetry::metrics::AttemptResult;
+use crate::telemetry::mirror::{MirrorResult, MirrorTelemetry};
+use crate::upstream::Upstream;
+use crate::upstream::connect::connect;
+use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::request_body::{RequestBody, Tap};
+
+/// Bytes of a copy's answer that are read so that its connection can serve again; a longer one costs the connection.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Lets `mirrors` have copies of the request of `head` and `body`, which is given back to be sent.
+pub fn copy(
+    exchange: &Exchange,
+    mirrors: &[Mirror],
+    head: &Parts,
+    body: RequestBody,
+) -> RequestBody {
+    // Who speaks another protocol from here on cannot be copied.
+    if mirrors.is_empty() || head.headers.contains_key(UPGRADE) {
+        return body;
+    }
+    let due = mirrors.iter().filter(|mirror| mirror.is_due());
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        due.for_each(|mirror| mirror.telemetry.count(MirrorResult::TooLarge));
+        return body;
+    }
+    let copies: Vec<Copy> = due
+        .filter_map(|mirror| Copy::of(exchange, mirror, head))
+        .collect();
+    if copies.is_empty() {
+        return body;
+    }
+    let mut copying = Copying {
+        copies,
+        body: Vec::new(),
+    };
+    if body.is_end_stream() {
+        copying.end();
+        return body;
+    }
+    body.tapped(Box::new(copying))
+}
+
+/// A copy that waits for its body.
+#[derive(Debug)]
+struct Copy {
+    head: Parts,
+    upstream: Arc<Upstream>,
+    engine: Arc<Engine>,
+    limit: Duration,
+    outcome: Outcome,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Counts what became of a copy, once, whatever that is.
+#[derive(Debug)]
+struct Outcome {
+    telemetry: Arc<MirrorTelemetry>,
+    result: MirrorResult,
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.telemetry.count(self.result);
+    }
+}
+
+impl Copy {
+    fn of(exchange: &Exchange, mirror: &Mirror, head: &Parts) -> Option<Self> {
+        let Some(permit) = mirror.permit() else {
+            mirror.telemetry.count(MirrorResult::Overflow);
+            return None;
+        };
+        let mut request = Request::new(());
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
+        Some(Self {
+            head: request.into_parts().0,
+            upstream: Arc::clone(&mirror.upstream),
+            engine: Arc::clone(&exchange.engine),
+            limit: mirror.timeout,
+            outcome: Outcome {
+                telemetry: Arc::clone(&mirror.telemetry),
+                result: MirrorResult::Incomplete,
+            },
+            permit,
+        })
+    }
+
+    async fn send(self, body: Bytes) {
+        let Self {
+            head,
+            upstream,
+            engine,
+            limit,
+            mut outcome,
+            permit,
+        } = self;
+        outcome.result = MirrorResult::Failed;
+        let request = Box::new(Request::from_parts(head, RequestBody::full(body)));
+        let exchanged = timeout(limit, exchange_with(&upstream, engine.worker, request));
+        // The end of a drain does not wait for copies.
+        outcome.result = match engine.cut.run_until_cancelled(exchanged).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => MirrorResult::Timeout,
+            None => MirrorResult::Failed,
+        };
+        drop(permit);
+    }
+}
+
+/// Copies and what has passed of their body.
+#[derive(Debug)]
+struct Copying {
+    copies: Vec<Copy>,
+    body: Vec<u8>,
+}
+
+impl Tap for Copying {
+    fn data(&mut self, data: &[u8]) {
+        if self.copies.is_empty() {
+            return;
+        }
+        if self.body.len() + data.len() <= MAX_BODY {
+            self.body.extend_from_slice(data);
+            return;
+        }
+        for copy in &mut self.copies {
+            copy.outcome.result = MirrorResult::TooLarge;
+        }
+        // Dropping them counts them.
+        self.copies.clear();
+        self.body = Vec::new();
+    }
+
+    fn end(&mut self) {
+        let body = Bytes::from(std::mem::take(&mut self.body));
+        for copy in self.copies.drain(..) {
+            // Ends by its own timeout, or with the worker, whose runtime owns it.
+            tokio::spawn(copy.send(body.clone()));
+        }
+    }
+}
+
+/// Sends a copy and reads its answer.
+async fn exchange_with(
+    upstream: &Arc<Upstream>,
+    worker: usize,
+    mut request: Box<Request<RequestBody>>,
+) -> MirrorResult {
+    let now = Instant::now();
+    let Some(endpoint) = upstream.pick(&[], now.into_std()) else {
+        return MirrorResult::Failed;
+    };
+    let in_flight = endpoint.enter();
+    let mut pooled = take_pooled(&endpoint, upstream, worker, now).await;
+    loop {
+        let opened = match pooled.take() {
+            Some(connection) => Ok(connection),
+            None => connect(&endpoint, upstream.connect_timeout, &upstream.pool).await,
+        };
+        let Ok(mut connection) = opened else {
+            endpoint.metrics.attempt(AttemptResult::ConnectFailed);
+            return MirrorResult::Failed;
+        };
+        match connection.send(request).await {
+            Ok(response) => {
+                endpoint.metrics.attempt(AttemptResult::Response);
+                connection.learn_keep_alive(response.headers());
+                if drain(&mut connection, response).await {
+                    let lease = Lease {
+                        connection,
+                        in_flight,
+                        upstream: Arc::clone(upstream),
+                        worker,
+                    };
+                    lease.give_back();
+                }
+                return MirrorResult::Answered;
+            }
+            Err(SendFailure::Unsent(unsent, _)) if connection.is_reused() => request = unsent,
+            Err(_) => {
+                endpoint.metrics.attempt(AttemptResult::Reset);
+                return MirrorResult::Failed;
+            }
+        }
+    }
+}
+
+/// Reads the answer to its end; whether it had one before it became too long.
+async fn drain(connection: &mut Connection, response: Response<Incoming>) -> bool {
+    let mut body = response.into_body();
+    let mut read = 0;
+    while let Some(frame) = poll_fn(|cx| connection.poll_frame(&mut body, cx)).await {
+        let Ok(frame) = frame else {
+            return false;
+        };
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > MAX_ANSWER {
+            return false;
+        }
+    }
+    true
+}
