@@ -20,12 +20,14 @@ use super::Engine;
 use super::attempt::take_pooled;
 use super::body::Lease;
 use super::exchange::Exchange;
+use crate::policy::failure::{Failure, Verdict};
 use crate::route::mirror::{MAX_BODY, Mirror};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::mirror::{MirrorResult, MirrorTelemetry};
 use crate::upstream::Upstream;
 use crate::upstream::connect::connect;
 use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::{RequestBody, Tap};
 
 /// Bytes of a copy's answer that are read so that its connection can serve again; a longer one costs the connection.
@@ -177,6 +179,12 @@ async fn exchange_with(
         return MirrorResult::Failed;
     };
     let in_flight = endpoint.enter();
+    let mut report = Report {
+        upstream,
+        endpoint: &endpoint,
+        verdict: Verdict::Failure(Failure::Timeout),
+        started: now,
+    };
     let mut pooled = take_pooled(&endpoint, upstream, worker, now).await;
     loop {
         let opened = match pooled.take() {
@@ -184,11 +192,18 @@ async fn exchange_with(
             None => connect(&endpoint, upstream.connect_timeout, &upstream.pool).await,
         };
         let Ok(mut connection) = opened else {
+            report.verdict = Verdict::Failure(Failure::Connect);
             endpoint.metrics.attempt(AttemptResult::ConnectFailed);
             return MirrorResult::Failed;
         };
         match connection.send(request).await {
             Ok(response) => {
+                let status = response.status();
+                report.verdict = if status.is_server_error() {
+                    Verdict::Failure(Failure::Status(status))
+                } else {
+                    Verdict::Success
+                };
                 endpoint.metrics.attempt(AttemptResult::Response);
                 connection.learn_keep_alive(response.headers());
                 if drain(&mut connection, response).await {
@@ -204,10 +219,28 @@ async fn exchange_with(
             }
             Err(SendFailure::Unsent(unsent, _)) if connection.is_reused() => request = unsent,
             Err(_) => {
+                report.verdict = Verdict::Failure(Failure::Reset);
                 endpoint.metrics.attempt(AttemptResult::Reset);
                 return MirrorResult::Failed;
             }
         }
+    }
+}
+
+/// Tells the upstream of a copy as of any attempt, once. One that is dropped while it waits has run out of time.
+struct Report<'a> {
+    upstream: &'a Upstream,
+    endpoint: &'a Arc<Endpoint>,
+    verdict: Verdict,
+    started: Instant,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.started);
+        self.upstream
+            .report(self.endpoint, self.verdict, elapsed, now.into_std());
     }
 }
 

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::split::Shares;
 use crate::telemetry::mirror::MirrorTelemetry;
 use crate::upstream::Upstream;
 
-/// Copies under way, at most, for each mirror and worker. With [`MAX_BODY`] it bounds what they hold.
+/// Copies under way, at most, for each upstream and worker. With [`MAX_BODY`] it bounds what they hold.
 pub const MAX_IN_FLIGHT: usize = 100;
 
 /// Bytes of a request's body that are copied, at most; what has more is not mirrored.
@@ -32,15 +32,13 @@ pub struct Mirror {
     pub telemetry: Arc<MirrorTelemetry>,
     /// Copied or not; none: never.
     shares: Option<Shares>,
-    permits: Arc<Semaphore>,
 }
 
 impl Mirror {
-    /// `parts` of [`WHOLE`] requests are copied, on `workers` workers.
+    /// `parts` of [`WHOLE`] requests are copied.
     pub fn new(
         upstream: Arc<Upstream>,
         parts: u32,
-        workers: usize,
         timeout: Duration,
         telemetry: Arc<MirrorTelemetry>,
     ) -> Self {
@@ -51,7 +49,6 @@ impl Mirror {
             timeout,
             telemetry,
             shares: shares.flatten(),
-            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT.saturating_mul(workers.max(1)))),
         }
     }
 
@@ -64,6 +61,6 @@ impl Mirror {
 
     /// The right to one more copy; held until its answer has been read.
     pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+        Arc::clone(&self.upstream.copies).try_acquire_owned().ok()
     }
 }

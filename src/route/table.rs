@@ -95,13 +95,12 @@ struct Paths<T> {
     longest: usize,
 }
 
-/// Rules by expression; those of one expression need not stand together, for rank decides among all of them.
+/// Rules by expression, in the order in which they are tried.
 #[derive(Debug)]
 struct Regexes<T> {
-    patterns: Vec<Regex>,
-    /// All patterns in one automaton; none if they are few, or too large for one.
+    rules: Vec<(Regex, Rule<T>)>,
+    /// All expressions in one automaton, in the same order; none if they are few, or too large for one.
     set: Option<RegexSet>,
-    rules: Vec<(usize, Rule<T>)>,
 }
 
 #[derive(Debug)]
@@ -133,9 +132,8 @@ impl<T> Default for Paths<T> {
         Self {
             exact: Map::default(),
             regex: Regexes {
-                patterns: Vec::new(),
-                set: None,
                 rules: Vec::new(),
+                set: None,
             },
             prefix: Map::default(),
             root: Vec::new(),
@@ -212,7 +210,7 @@ impl<T> Paths<T> {
     fn insert(&mut self, path: Path, rule: Rule<T>) {
         match path {
             Path::Exact(path) => self.exact.entry(path).or_default().push(rule),
-            Path::Regex(regex) => self.regex.insert(regex, rule),
+            Path::Regex(regex) => self.regex.rules.push((regex, rule)),
             Path::Prefix(path) => match path.trim_end_matches('/') {
                 "" => self.root.push(rule),
                 prefix => {
@@ -264,45 +262,28 @@ impl<T> Paths<T> {
 }
 
 impl<T> Regexes<T> {
-    fn insert(&mut self, regex: Regex, rule: Rule<T>) {
-        let known = self
-            .patterns
-            .iter()
-            .position(|pattern| pattern.as_str() == regex.as_str());
-        let pattern = known.unwrap_or_else(|| {
-            self.patterns.push(regex);
-            self.patterns.len() - 1
-        });
-        self.rules.push((pattern, rule));
-    }
-
     fn finish(&mut self) {
         self.rules.sort_by_key(|(_, rule)| rule.rank());
-        if self.patterns.len() >= SET_FROM {
-            self.set = RegexSetBuilder::new(self.patterns.iter().map(Regex::as_str))
-                .size_limit(SET_BYTES)
-                .build()
-                .ok();
+        if self.rules.len() >= SET_FROM {
+            let patterns = self.rules.iter().map(|(regex, _)| regex.as_str());
+            let set = RegexSetBuilder::new(patterns).size_limit(SET_BYTES).build();
+            self.set = set.ok();
         }
     }
 
     fn find(&self, asked: &Asked<'_>) -> Option<&T> {
         let Some(set) = &self.set else {
-            return self.first(asked, |pattern| {
-                let pattern = self.patterns.get(pattern);
-                pattern.is_some_and(|pattern| pattern.is_match(asked.path))
-            });
+            let mut rules = self.rules.iter();
+            let found = rules.find(|(regex, rule)| rule.takes(asked) && regex.is_match(asked.path));
+            return found.map(|(_, rule)| &rule.target);
         };
+        // Nothing is allocated for a path that none takes.
         if !set.is_match(asked.path) {
             return None;
         }
         let matched = set.matches(asked.path);
-        self.first(asked, |pattern| matched.matched(pattern))
-    }
-
-    fn first(&self, asked: &Asked<'_>, matches: impl Fn(usize) -> bool) -> Option<&T> {
-        let mut rules = self.rules.iter();
-        let found = rules.find(|(pattern, rule)| rule.takes(asked) && matches(*pattern));
+        let mut rules = matched.iter().filter_map(|index| self.rules.get(index));
+        let found = rules.find(|(_, rule)| rule.takes(asked));
         found.map(|(_, rule)| &rule.target)
     }
 }

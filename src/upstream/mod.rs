@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use balance::Balancer;
 use endpoint::Endpoint;
 use pool::PoolSettings;
+use tokio::sync::Semaphore;
 
 use crate::policy::failure::Verdict;
 
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// What the pools keep.
     pub pool: PoolSettings,
+    /// Rights to one more copy of a request: mirrors are bounded apart from requests.
+    pub copies: Arc<Semaphore>,
 }
 
 impl Upstream {

@@ -144,10 +144,9 @@ fn a_redirect_is_counted_under_its_route_and_asks_nobody() {
     assert!(line.get("upstream").is_none() && line.get("reason").is_none());
     assert!(line["request_id"].is_string());
     let labels = r#"direction="inbound",route="moved""#;
-    let series = format!(
-        r#"http_requests_total{{code="302",direction="inbound",method="GET",route="moved"}}"#
-    );
-    assert_eq!(proxy.metric(&series), 1.0);
+    let series =
+        r#"http_requests_total{code="302",direction="inbound",method="GET",route="moved"}"#;
+    assert_eq!(proxy.metric(series), 1.0);
     assert_eq!(
         proxy.metric(&format!("http_requests_active{{{labels}}}")),
         0.0

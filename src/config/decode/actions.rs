@@ -19,6 +19,7 @@ const MAX_MIRRORS: usize = 8;
 
 /// The action of a route; an unread one is a forward to nobody.
 pub(super) fn action(route: &Fields<'_>, at: Span, out: &mut Diagnostics) -> Action {
+    let unread = || Action::Forward(Located::new(String::new(), at));
     let written: Vec<Item<'_>> = ["forward", "redirect", "respond"]
         .iter()
         .filter_map(|key| route.get(key))
@@ -37,8 +38,8 @@ pub(super) fn action(route: &Fields<'_>, at: Span, out: &mut Diagnostics) -> Act
                 .label("keep one of them: a route does one thing")
                 .related(first.key, "the other one"),
         );
+        return unread();
     }
-    let unread = || Action::Forward(Located::new(String::new(), at));
     if let Some(item) = route.get("redirect") {
         return redirect(item, out).map_or_else(unread, Action::Redirect);
     }
@@ -142,14 +143,22 @@ fn sticky(item: Item<'_>, out: &mut Diagnostics) -> Option<Sticky> {
     }
 }
 
+/// `None` after a mistake: half a redirect leads somewhere else.
 fn redirect(item: Item<'_>, out: &mut Diagnostics) -> Option<Located<Redirect>> {
     let at = item.key;
     let fields = Fields::of(item, keys::REDIRECT, out)?;
     let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
-    let scheme = fields.get("scheme");
-    let scheme = scheme.and_then(|item| scalars::word(&item, &schemes, out));
-    let port = fields.get("port");
-    let port = port.and_then(|item| scalars::integer(&item, 1..=65_535, out));
+    let scheme = read(&fields, "scheme", |item| {
+        scalars::word(&item, &schemes, out)
+    });
+    let host = read(&fields, "host", |item| plain_host(&item, out));
+    let port = read(&fields, "port", |item| {
+        let port = scalars::integer(&item, 1..=65_535, out)?;
+        u16::try_from(port).ok()
+    });
+    let path = read(&fields, "path", |item| {
+        rewrite::path_rewrite(item, keys::REDIRECT_PATH, out)
+    });
     let statuses = [
         ("301", 301),
         ("302", 302),
@@ -157,18 +166,28 @@ fn redirect(item: Item<'_>, out: &mut Diagnostics) -> Option<Located<Redirect>> 
         ("307", 307),
         ("308", 308),
     ];
-    let status = fields.get("status");
-    let status = status.and_then(|item| scalars::word(&item, &statuses, out));
-    let path = fields.get("path");
-    let path = path.and_then(|item| rewrite::path_rewrite(item, keys::REDIRECT_PATH, out));
+    let status = read(&fields, "status", |item| {
+        scalars::word(&item, &statuses, out)
+    });
     let read = Redirect {
-        scheme,
-        host: fields.get("host").and_then(|item| plain_host(&item, out)),
-        port: port.and_then(|port| u16::try_from(port).ok()),
-        path,
-        status: status.unwrap_or(302),
+        scheme: scheme?,
+        host: host?,
+        port: port?,
+        path: path?,
+        status: status?.unwrap_or(302),
     };
     Some(Located::new(read, at))
+}
+
+/// The value behind `key`, if there is one; `None` if it could not be read.
+fn read<'n, T>(
+    fields: &Fields<'n>,
+    key: &str,
+    read: impl FnOnce(Item<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    fields
+        .get(key)
+        .map_or(Some(None), |item| read(item).map(Some))
 }
 
 /// A host that is neither a wildcard nor has a port.

@@ -52,17 +52,16 @@ fn compile(text: &str) -> Result<Regex, regex::Error> {
 }
 
 fn explain(item: &Item<'_>, scalar: &Scalar, error: &regex::Error) -> Diagnostic {
-    let message = format!(
-        "{} of {} is not a regular expression",
-        scalar.words(),
-        item.title()
-    );
+    let what = match error {
+        regex::Error::CompiledTooBig(_) => "is too large a regular expression",
+        _ => "is not a regular expression",
+    };
+    let message = format!("{} of {} {what}", scalar.words(), item.title());
     let diagnostic = Diagnostic::error(message);
     let (at, label) = match error {
-        regex::Error::CompiledTooBig(_) => (
-            item.at(),
-            "it is too large when compiled; use smaller repetitions".to_owned(),
-        ),
+        regex::Error::CompiledTooBig(_) => {
+            (item.at(), "use fewer or smaller repetitions".to_owned())
+        }
         _ if scalar.shown.is_some() => (item.at(), "correct that file".to_owned()),
         error => {
             let text = error.to_string();

@@ -74,7 +74,6 @@ fn compile_mirror(
     Some(Mirror::new(
         upstream,
         mirror.hundredths,
-        environment.workers,
         section.timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT),
         Arc::new(telemetry),
     ))

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Environment;
 use crate::config::model::{self, Balance, Config, HeaderCase};
+use crate::route::mirror::MAX_IN_FLIGHT;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::upstream::balance::{Balancer, LeastConnections, RoundRobin};
@@ -50,6 +53,11 @@ fn compile_upstream(
         .iter()
         .map(|endpoint| endpoint.value.weight)
         .collect();
+    // Copies that are under way count, whatever else has changed.
+    let copies = previous.map_or_else(
+        || Arc::new(Semaphore::new(MAX_IN_FLIGHT * environment.workers)),
+        |upstream| Arc::clone(&upstream.copies),
+    );
     let preserve_header_case = header_case == HeaderCase::Preserve;
     // A pooled connection was set up for one way to write header names and cannot learn the other.
     let previous =
@@ -91,5 +99,6 @@ fn compile_upstream(
             max_age: section.pool.max_age,
             preserve_header_case,
         },
+        copies,
     }
 }
