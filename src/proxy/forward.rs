@@ -46,7 +46,10 @@ pub async fn forward(
     let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
     headers::prepare_request(&exchange, &mut head, seen, protocol);
     let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
-        Step::Answer(response) => return Ok(*response),
+        Step::Answer(response) => {
+            action::discard(body, seen);
+            return Ok(*response);
+        }
         Step::Forward(forward, answer_rules) => (forward, answer_rules),
     };
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
@@ -65,7 +68,9 @@ pub async fn forward(
     )
     .await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade::switch(&exchange, client_side.flatten(), answer);
+        let mut response = upgrade::switch(&exchange, client_side.flatten(), answer)?;
+        answer_rules.apply(response.headers_mut());
+        return Ok(response);
     }
     let upload = exchange.upload().cloned();
     let mut response = pass_on(answer, deadline, version, upload);

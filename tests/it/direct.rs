@@ -100,12 +100,48 @@ fn a_body_may_be_a_file_and_a_reload_takes_its_change() {
 }
 
 #[test]
-fn a_request_with_a_body_is_answered_and_the_connection_stays_in_step() {
-    let proxy =
-        proxy("  - { name: no, match: { path: /no }, respond: { status: 403, body: no } }\n");
+fn a_client_that_still_sends_its_body_reads_the_answer_and_may_go_on() {
+    let proxy = proxy(
+        "  - { name: no, match: { path: /no }, respond: { status: 403, body: no } }\n  \
+         - { name: moved, match: { path: /moved }, redirect: { scheme: https, status: 308 } }\n",
+    );
     let mut client = proxy.client();
-    for _ in 0..3 {
-        let answer = client.post("/no", &[b'x'; 3000]);
-        assert_eq!((answer.status(), &*answer.text()), (403, "no"));
+    for (path, status) in [("/no", 403), ("/moved", 308), ("/no", 403)] {
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 6000\r\n\r\n"
+        ));
+        // The answer does not wait for the body.
+        assert_eq!(client.read().status(), status);
+        client.send([b'x'; 3000]);
+        client.send([b'y'; 3000]);
     }
+    client.send("POST /no HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n");
+    assert_eq!(client.read().status(), 403);
+    client.send("3\r\nabc\r\n0\r\n\r\n");
+    assert_eq!(client.get("/no").status(), 403);
+}
+
+#[test]
+fn a_long_body_that_nobody_reads_ends_the_connection() {
+    let proxy = proxy("  - { name: no, respond: { status: 403 } }\n");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000\r\n\r\n");
+    assert_eq!(client.read().status(), 403);
+    assert!(client.is_closed());
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n");
+    assert_eq!(client.read().status(), 403);
+    let chunk = format!("4000\r\n{}\r\n", "y".repeat(0x4000));
+    let sent = (0..200)
+        .take_while(|_| client.try_send(&chunk).is_ok())
+        .count();
+    assert!(sent < 200 || client.is_closed(), "{sent}");
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_is_not_asked() {
+    let proxy = proxy("  - { name: no, respond: { status: 403 } }\n");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n");
+    assert_eq!(client.read().status(), 403);
 }

@@ -110,3 +110,31 @@ fn a_value_may_come_from_the_environment_or_a_file() {
     assert_eq!(request.header("x-env"), Some("from env"));
     assert_eq!(request.all("authorization"), ["50%{x}"]);
 }
+
+#[test]
+fn a_switch_of_protocols_is_an_answer_like_others_and_is_not_mirrored() {
+    let origin = Origin::start(|request, peer| {
+        assert_eq!(request.header("x-a"), Some("1"));
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\nx-old: 1\r\n\r\nhi");
+        peer.is_closed();
+        Then::Close
+    });
+    let shadow = Origin::fixed("");
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes:\n  - name: chat\n    forward: app\n    mirror: shadow\n    request_headers: {{ set: {{ x-a: '1' }} }}\n    response_headers: {{ set: {{ x-b: '2' }}, remove: [x-old] }}\n\
+         upstreams:\n  app: {{ endpoints: [{}] }}\n  shadow: {{ endpoints: [{}] }}\n",
+        origin.address(),
+        shadow.address()
+    ));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    let head = client.read_head().unwrap();
+    assert_eq!(head.status(), 101);
+    assert_eq!(
+        (head.header("x-b"), head.header("x-old")),
+        (Some("2"), None)
+    );
+    assert_eq!(head.header("upgrade"), Some("x"));
+    assert_eq!(client.bytes(2), b"hi");
+    assert_eq!(shadow.count(), 0);
+}

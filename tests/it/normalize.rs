@@ -143,3 +143,24 @@ fn http2_is_held_to_the_same() {
     assert_eq!(client.get("http://h/a/%2e%2e/b").body, "/b");
     assert_eq!(client.get("http://h/a/..;/b").status, 400);
 }
+
+#[test]
+fn a_path_that_could_never_be_met_is_a_mistake_where_it_is_so() {
+    let messages = |listeners: &str| {
+        let text = format!(
+            "listeners: {{ a: {{ address: 127.0.0.1:1, forward: app, normalize: {{ double_slash: keep }} }}, b: {{ address: 127.0.0.1:2, forward: app }} }}\n\
+             routes: [{{ name: x, {listeners} match: {{ path: /a//b }}, forward: app }}]\n\
+             upstreams: {{ app: {{ endpoints: [127.0.0.1:3] }} }}\n"
+        );
+        let (_, diagnostics) = crate::config_mistakes::checked(&text);
+        let messages = diagnostics.iter().map(|item| item.message.clone());
+        messages.collect::<Vec<_>>()
+    };
+    assert_eq!(messages("listeners: [a],"), [""; 0]);
+    for listeners in ["", "listeners: [a, b],", "listeners: [b],"] {
+        assert_eq!(
+            messages(listeners),
+            ["route `x` can never match the path `/a//b`"]
+        );
+    }
+}

@@ -289,3 +289,21 @@ fn an_expression_that_would_explode_elsewhere_takes_linear_time() {
     assert_eq!(client.read().text(), "b");
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
 }
+
+#[test]
+fn a_rule_is_told_to_be_covered_only_where_the_other_one_serves() {
+    let messages = |first: &str, second: &str| {
+        let text = format!(
+            "listeners: {{ a: {{ address: 127.0.0.1:1, forward: app }}, b: {{ address: 127.0.0.1:2, forward: app }} }}\n\
+             routes: [{{ name: x, {first} match: {{ path: /p, methods: [GET, PUT] }}, forward: app }},\n\
+             \x20        {{ name: y, {second} match: {{ path: /p, methods: [PUT] }}, forward: app }}]\n\
+             upstreams: {{ app: {{ endpoints: [127.0.0.1:3] }} }}\n"
+        );
+        crate::config_mistakes::checked(&text).1.warnings()
+    };
+    assert_eq!(messages("", ""), 1);
+    assert_eq!(messages("", "listeners: [a],"), 1);
+    assert_eq!(messages("listeners: [a, b],", "listeners: [b],"), 1);
+    assert_eq!(messages("listeners: [a],", ""), 0);
+    assert_eq!(messages("listeners: [a],", "listeners: [b],"), 0);
+}
