@@ -53,12 +53,12 @@ pub async fn forward(
         Step::Forward(forward, answer_rules) => (forward, answer_rules),
     };
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
+    let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
     let body = if body.is_end_stream() {
         RequestBody::empty()
     } else {
-        RequestBody::streaming(body, exchange.watch_upload())
+        RequestBody::streaming(body, exchange.watch_upload()).tapped(tap)
     };
-    let body = mirror::copy(&exchange, &forward.mirrors, &head, body);
 
     let answer = attempt(
         &exchange,

@@ -33,37 +33,35 @@ use crate::upstream::request_body::{RequestBody, Tap};
 /// Bytes of a copy's answer that are read so that its connection can serve again; a longer one costs the connection.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// Lets `mirrors` have copies of the request of `head` and `body`, which is given back to be sent.
+/// Lets `mirrors` have copies of the request of `head` and `body`. What is given back has to see the body pass.
 pub fn copy(
     exchange: &Exchange,
     mirrors: &[Mirror],
     head: &Parts,
-    body: RequestBody,
-) -> RequestBody {
+    body: &impl Body,
+) -> Option<Box<dyn Tap>> {
     // Who speaks another protocol from here on cannot be copied.
     if mirrors.is_empty() || head.headers.contains_key(UPGRADE) {
-        return body;
+        return None;
     }
     let due = mirrors.iter().filter(|mirror| mirror.is_due());
     if body.size_hint().lower() > MAX_BODY as u64 {
         due.for_each(|mirror| mirror.telemetry.count(MirrorResult::TooLarge));
-        return body;
+        return None;
     }
-    let copies: Vec<Copy> = due
-        .filter_map(|mirror| Copy::of(exchange, mirror, head))
-        .collect();
-    if copies.is_empty() {
-        return body;
-    }
+    let copies = due.filter_map(|mirror| Copy::of(exchange, mirror, head));
     let mut copying = Copying {
-        copies,
+        copies: copies.collect(),
         body: Vec::new(),
     };
+    if copying.copies.is_empty() {
+        return None;
+    }
     if body.is_end_stream() {
         copying.end();
-        return body;
+        return None;
     }
-    body.tapped(Box::new(copying))
+    Some(Box::new(copying))
 }
 
 /// A copy that waits for its body.

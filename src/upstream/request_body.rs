@@ -95,11 +95,8 @@ impl RequestBody {
     }
 
     /// Shows `tap` what passes.
-    pub fn tapped(self, tap: Box<dyn Tap>) -> Self {
-        Self {
-            tap: Some(tap),
-            ..self
-        }
+    pub fn tapped(self, tap: Option<Box<dyn Tap>>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Passes `body` on and keeps `progress` up to date.
