@@ -11,71 +11,132 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use outrigger::policy::budget::{BudgetLimits, RetryBudget};
 use outrigger::policy::circuit_breaker::{self as breaker, CircuitBreaker};
 use outrigger::policy::concurrency::Gate;
 use outrigger::policy::deadline::{Deadline, format_grpc_timeout, parse_grpc_timeout};
 use outrigger::policy::failure::{Failure, Verdict};
 use outrigger::policy::rate_limit::{Limiter, Rate};
+use outrigger::route::conditions::{Conditions, Test};
+use outrigger::route::normalize::{Normalize, normalize};
 use outrigger::route::rate_key::{Part, RateKey};
-use outrigger::route::table::{Host, Matcher, Path, Table};
+use outrigger::route::split::Shares;
+use outrigger::route::table::{Asked, Host, Matcher, Path, Table};
 use outrigger::telemetry::access_log::write_line;
 use outrigger::telemetry::metrics::Metrics;
 use outrigger::telemetry::record::{AttemptRecord, Attempts, Outcome, RequestRecord};
 use outrigger::telemetry::route::RouteTelemetry;
 use outrigger::upstream::balance::{Balance, LeastConnections, RoundRobin};
 use outrigger::upstream::members::{Listed, Members, Settings};
+use regex::Regex;
+
+fn matcher(host: Host, path: Path, conditions: Conditions) -> Matcher {
+    Matcher {
+        host,
+        path,
+        methods: Box::default(),
+        conditions,
+    }
+}
 
 fn table(routes: usize) -> Table<usize> {
-    let mut table = Table::default();
-    for index in 0..routes {
+    let rules = (0..routes).map(|index| {
         let host = match index % 3 {
             0 => Host::Exact(format!("service-{index}.example.com").into()),
             1 => Host::Suffix(format!("tenant-{index}.example.com").into()),
             _ => Host::Any,
         };
         let path = Path::Prefix(format!("/api/v1/resource-{index}").into());
-        table.insert(
-            Matcher {
-                host,
-                path,
-                methods: Box::default(),
-            },
-            index,
-        );
+        (matcher(host, path, Conditions::default()), index)
+    });
+    rules.collect()
+}
+
+/// Every rule of one host and path asks for another header, parameter or path.
+fn conditions(routes: usize, kind: &str) -> Table<usize> {
+    let rules = (0..routes).map(|index| {
+        let is = Test::Is(format!("tenant-{index}").into());
+        let prefix = Path::Prefix("/api".into());
+        let (path, conditions) = match kind {
+            "headers" => {
+                let headers = [(HeaderName::from_static("x-tenant"), is)].into();
+                let query = Box::default();
+                (prefix, Conditions { headers, query })
+            }
+            "query" => {
+                let (headers, query) = (Box::default(), [("tenant".into(), is)].into());
+                (prefix, Conditions { headers, query })
+            }
+            _ => {
+                let pattern = format!(r"\A(?:/api/[a-z]+-{index}/[0-9]+)\z");
+                let path = Path::Regex(Regex::new(&pattern).unwrap());
+                (path, Conditions::default())
+            }
+        };
+        (matcher(Host::Any, path, conditions), index)
+    });
+    rules.collect()
+}
+
+fn asked<'r>(path: &'r str, query: Option<&'r str>, headers: &'r HeaderMap) -> Asked<'r> {
+    Asked {
+        host: "other.example.com",
+        path,
+        query,
+        method: &Method::GET,
+        headers,
     }
-    table
 }
 
 fn route(criterion: &mut Criterion) {
+    let headers = HeaderMap::new();
     for routes in [100, 10_000] {
         let table = table(routes);
         let last = routes - routes % 3 - 1;
         let path = format!("/api/v1/resource-{last}/items/42");
+        let hit = asked(&path, None, &headers);
         criterion.bench_function(&format!("route/{routes}/hit"), |bencher| {
-            bencher.iter(|| {
-                *table
-                    .find(
-                        black_box("other.example.com"),
-                        black_box(&path),
-                        &Method::GET,
-                    )
-                    .unwrap()
-            });
+            bencher.iter(|| *table.find(black_box(&hit)).unwrap());
         });
+        let miss = asked("/nothing/like/it", None, &headers);
         criterion.bench_function(&format!("route/{routes}/miss"), |bencher| {
-            bencher.iter(|| {
-                table
-                    .find(
-                        black_box("other.example.com"),
-                        black_box("/nothing/like/it"),
-                        &Method::GET,
-                    )
-                    .is_none()
-            });
+            bencher.iter(|| table.find(black_box(&miss)).is_none());
         });
     }
+    let mut headers = HeaderMap::new();
+    headers.insert("x-tenant", HeaderValue::from_static("tenant-9"));
+    for (kind, path) in [
+        ("headers", "/api/x"),
+        ("query", "/api/x"),
+        ("regex", "/api/item-9/42"),
+    ] {
+        let table = conditions(10, kind);
+        let asked = asked(path, Some("a=b&tenant=tenant-9"), &headers);
+        criterion.bench_function(&format!("route/10/{kind}"), |bencher| {
+            bencher.iter(|| *table.find(black_box(&asked)).unwrap());
+        });
+    }
+}
+
+fn normal(criterion: &mut Criterion) {
+    for (name, path) in [
+        ("plain", "/api/v1/resource-7/items/42.json"),
+        ("dots", "/api/v1/../v2/./items/%34%32.json"),
+    ] {
+        criterion.bench_function(&format!("normalize/{name}"), |bencher| {
+            bencher.iter(|| normalize(black_box(path), Normalize::default()).is_ok());
+        });
+    }
+}
+
+fn split(criterion: &mut Criterion) {
+    let shares = Shares::new(&[90, 10]).unwrap();
+    criterion.bench_function("split/turn", |bencher| bencher.iter(|| shares.next()));
+    criterion.bench_function("split/sticky", |bencher| {
+        bencher.iter(|| shares.of(black_box(b"user-4711")))
+    });
 }
 
 fn pick(criterion: &mut Criterion) {
@@ -284,6 +345,6 @@ fn breaker(criterion: &mut Criterion) {
 }
 
 criterion_group!(
-    benches, route, pick, retry, record, limiter, permit, breaker
+    benches, route, normal, split, pick, retry, record, limiter, permit, breaker
 );
 criterion_main!(benches);

@@ -4,6 +4,7 @@
 //! module knows YAML, and of it only `yaml` knows the crate. [`read`] needs no file, sets nothing and never
 //! panics; it always gives a best-effort [`model::Config`], so that `snapshot` can add its mistakes to the same list.
 
+mod bodies;
 mod decode;
 pub mod diagnostics;
 mod load;
@@ -39,7 +40,8 @@ pub fn read(source: &Source, env: Env<'_>) -> (Config, Diagnostics) {
         return (Config::default(), out);
     }
     vars::resolve(&mut root, source, env, &mut out);
-    let config = decode::config(&root, &mut out);
+    let mut config = decode::config(&root, &mut out);
+    bodies::load(&mut config, source, &mut out);
     out.sort();
     (config, out)
 }

@@ -83,12 +83,22 @@ fn expand(text: &str, at: Span, source: &Source, env: Env<'_>) -> Result<String,
             };
             out.push_str(&variable(&inner[..end], at, source, env)?);
             rest = &inner[end + 1..];
-        } else {
+        } else if begins_name(reference) {
             return Err(lone_dollar(reference, at, source));
+        } else {
+            // `$1` and the `$` at the end of a regular expression name no variable.
+            out.push('$');
+            rest = &reference[1..];
         }
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Whether a name follows the dollar sign, as in a shell.
+fn begins_name(reference: &str) -> bool {
+    let next = reference.chars().nth(1);
+    next.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
 }
 
 fn variable(
@@ -137,11 +147,7 @@ fn lone_dollar(reference: &str, at: Span, source: &Source) -> Box<Diagnostic> {
     let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     let name: String = reference.chars().skip(1).take_while(is_name).collect();
     let at = part(&reference[..=name.len()], at, source);
-    let label = if name.is_empty() {
-        "write `$$` for a dollar sign".to_owned()
-    } else {
-        format!("write `${{{name}}}`, or `$$` for a dollar sign")
-    };
+    let label = format!("write `${{{name}}}`, or `$$` for a dollar sign");
     Box::new(Diagnostic::error("a `$` stands alone").at(at).label(label))
 }
 

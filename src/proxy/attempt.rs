@@ -159,7 +159,7 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
 const UNASKED: Duration = Duration::from_millis(2);
 
 /// A pooled connection whose peer is still there.
-async fn take_pooled(
+pub(super) async fn take_pooled(
     endpoint: &Endpoint,
     upstream: &Upstream,
     worker: usize,

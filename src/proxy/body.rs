@@ -135,7 +135,7 @@ pub struct Lease {
 
 impl Lease {
     /// Gives the connection back to the pool, or closes it when it cannot serve another request.
-    fn give_back(mut self) {
+    pub(super) fn give_back(mut self) {
         let now = Instant::now();
         self.admission.complete(now.into_std());
         if self.connection.rest(now) {

@@ -22,7 +22,7 @@ use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
-use crate::upstream::request_body::Upload;
+use crate::upstream::request_body::{Tap, Upload};
 
 /// One request under way.
 #[derive(Debug)]
@@ -97,12 +97,12 @@ impl Exchange {
         note(&mut self.record.lock())
     }
 
-    /// Notes the route that took the request.
-    pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: &Arc<str>) {
+    /// Notes the route that took the request, and the upstream if it leads to one.
+    pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: Option<&Arc<str>>) {
         let mut record = self.record.lock();
         route.active.inc();
         record.route = Arc::clone(route);
-        record.upstream = Some(Arc::clone(upstream));
+        record.upstream = upstream.map(Arc::clone);
     }
 
     /// Notes why the exchange failed. The first cause counts; what follows from it does not.
@@ -119,11 +119,12 @@ impl Exchange {
         self.record.lock().client
     }
 
-    /// Notes the request's body, of which up to `keep` bytes are kept for another attempt.
-    pub fn open_upload(&self, body: Incoming, keep: usize) {
+    /// Notes the request's body, of which up to `keep` bytes are kept for another attempt; `tap` sees it
+    /// pass.
+    pub fn open_upload(&self, body: Incoming, keep: usize, tap: Option<Box<dyn Tap>>) {
         let upload = self
             .upload
-            .get_or_init(|| Upload::new(body, keep, &self.engine.replay_room));
+            .get_or_init(|| Upload::new(body, keep, &self.engine.replay_room, tap));
         if !self.snapshot.limits.memory.may_buffer() {
             upload.forget(Replayable::NoMemory);
         }
@@ -151,7 +152,7 @@ impl Drop for Exchange {
         record.duration = self.started.elapsed();
         record.bytes_in = self.upload.get().map_or(0, |upload| upload.bytes());
         record.bytes_out = *self.bytes_out.get_mut();
-        if record.upstream.is_some() {
+        if !Arc::ptr_eq(&record.route, &self.listener.no_route) {
             // Counted when its route was taken.
             record.route.active.dec();
         }

@@ -12,13 +12,14 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::action::{self, Step};
 use super::attempt::Answer;
 use super::attempts::{self, Plan};
 use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{admit, deadline, headers, upgrade};
+use super::{admit, deadline, headers, mirror, upgrade};
 use crate::policy::deadline::Deadline;
 use crate::upstream::request_body::{Upload, UploadState};
 
@@ -34,12 +35,12 @@ pub async fn forward(
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
     headers::check_request(&head, seen)?;
-    let listener = &exchange.listener;
-    let route = listener
-        .routes
-        .find(headers::host(&head), headers::path(&head), &head.method);
-    let route = route.ok_or(ProxyError::NoRoute)?;
-    exchange.take_route(&route.telemetry, &route.upstream.name);
+    let path = action::normal_path(&exchange.listener, &head)?;
+    let entry = action::find(&exchange.listener, &head, path.as_ref());
+    let entry = entry.ok_or(ProxyError::NoRoute)?;
+    let route = &*entry.route;
+    let upstream = route.target(&head.headers);
+    exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
@@ -48,23 +49,36 @@ pub async fn forward(
     headers::prepare_request(&exchange, &mut head, seen, protocol);
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
     admit::route(&exchange, &route.limits, &head, end).await?;
-    admit::upstream(&exchange, &route.upstream, end).await?;
+    let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
+        Step::Answer(response) => {
+            action::discard(body, seen);
+            return Ok(*response);
+        }
+        Step::Forward(forward, answer_rules) => (forward, answer_rules),
+    };
+    let upstream = upstream.ok_or_else(|| ProxyError::NoEndpoint(Box::default()))?;
+    admit::upstream(&exchange, upstream, end).await?;
+    let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
     if !body.is_end_stream() {
-        exchange.open_upload(body, route.replay_bytes);
+        exchange.open_upload(body, route.replay_bytes, tap);
     }
 
     let plan = Plan {
-        upstream: &route.upstream,
+        upstream,
         retry: &route.retry,
         per_try: route.per_try_timeout,
         deadline,
     };
     let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade::switch(&exchange, client_side.flatten(), answer);
+        let mut response = upgrade::switch(&exchange, client_side.flatten(), answer)?;
+        answer_rules.apply(response.headers_mut());
+        return Ok(response);
     }
     let upload = exchange.upload().cloned();
-    Ok(pass_on(answer, deadline, version, upload))
+    let mut response = pass_on(answer, deadline, version, upload);
+    answer_rules.apply(response.headers_mut());
+    Ok(response)
 }
 
 fn pass_on(

@@ -4,6 +4,7 @@
 //! turns errors into answers → [`forward`] finds the route and makes attempts → [`body`] streams the answer and ends the
 //! exchange. Only [`respond`] invents answers.
 
+pub mod action;
 pub mod admit;
 pub mod attempt;
 pub mod attempts;
@@ -14,6 +15,7 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
+pub mod mirror;
 pub mod request_id;
 pub mod respond;
 pub mod seen;

@@ -1,22 +1,24 @@
 //! Answers that the proxy makes itself: the only place that invents a response.
 //!
-//! Path: [`super::stack`] calls it when a request failed. The body is `{"code","message","details"}`. Peers that the
+//! Path: [`super::stack`] calls it when a request failed, [`super::action`] when a route answers by itself. Of a failure the body is `{"code","message","details"}`. Peers that the
 //! file trusts (loopback, unless it says otherwise) read all of it; strangers get the code, a message without names and
 //! the request id, by which an operator finds the rest in the log.
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderValue, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::body::ProxyBody;
 use super::error::{Limit, ProxyError};
 use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
+use crate::route::Reply;
 use crate::snapshot::Snapshot;
 use crate::snapshot::timers::Timer;
 use crate::telemetry::record::RequestRecord;
+use crate::telemetry::route::NO_ROUTE;
 use crate::upstream::connect::ConnectError;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -62,6 +64,32 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     response
 }
 
+/// The answer that sends a client to `location`.
+pub fn redirect(location: HeaderValue, status: StatusCode) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::full(""));
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// The answer that the file gives, without the headers that it names.
+pub fn reply(reply: &Reply, method: &Method) -> Response<ProxyBody> {
+    // The length says what a GET would bring (RFC 9110 §9.3.2).
+    let head_only = *method == Method::HEAD;
+    let body = if head_only {
+        bytes::Bytes::new()
+    } else {
+        reply.body.clone()
+    };
+    let mut response = Response::new(ProxyBody::full(body));
+    *response.status_mut() = reply.status;
+    if head_only && !reply.body.is_empty() {
+        let length = HeaderValue::from(reply.body.len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    response
+}
+
 /// Rounded up, and never 0, which would mean "at once" (RFC 9110 §10.2.3).
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs()
@@ -99,10 +127,9 @@ fn body(record: &RequestRecord, error: &ProxyError, limit: Option<&Limit>, trust
         detail("listener", Some(record.route.listener.to_string()));
         detail(
             "route",
-            record
-                .upstream
-                .as_ref()
-                .map(|_| record.route.route.to_string()),
+            Some(&record.route.route)
+                .filter(|name| ***name != *NO_ROUTE)
+                .map(ToString::to_string),
         );
         detail(
             "upstream",

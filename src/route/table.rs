@@ -1,12 +1,27 @@
-//! The look-up structure: host → path → method.
+//! The look-up structure: host → path → method, headers, query.
 //!
-//! Path: see [`super`]. Every step is a hash look-up, one per leading segment of the path at most, so that ten
-//! thousand routes cost what ten cost. Prefixes are compared segment by segment: `/api` takes `/api/x`, not `/apix`.
+//! Path: see [`super`]. Hosts and paths are hash look-ups, one per leading segment of the path at most, so that ten
+//! thousand routes cost what ten cost; regular expressions are looked at together. Prefixes are compared segment by
+//! segment: `/api` takes `/api/x`, not `/apix`.
+//!
+//! The order in which rules are tried is total (Gateway API, HTTPRouteRule):
+//! 1. host: exact, then the longer wildcard, then none;
+//! 2. path: exact, then regular expression, then the longer prefix;
+//! 3. rules that name methods before rules that do not; 4. more headers; 5. more query parameters;
+//! 6. what was inserted first.
+//!
+//! The Gateway API leaves the place of regular expressions open. Here they stand before prefixes, for whoever writes
+//! `/users/[0-9]+` beside the prefix `/` or `/users` means an exception to it; among themselves the length of a pattern
+//! says nothing, so the other steps decide. A rule that does not hold leaves the request to the next one, of whatever
+//! host and path.
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use http::Method;
+use http::{HeaderMap, Method};
+use regex::{Regex, RegexSet, RegexSetBuilder};
+
+use super::conditions::Conditions;
 
 /// A host to match; lower-cased, without port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +35,12 @@ pub enum Host {
 }
 
 /// A path to match.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Path {
     /// The whole path.
     Exact(Box<str>),
+    /// An expression for the whole path; anchored on both sides.
+    Regex(Regex),
     /// The path itself or its leading segments.
     Prefix(Box<str>),
 }
@@ -37,6 +54,23 @@ pub struct Matcher {
     pub path: Path,
     /// Its method is one of these; empty: any.
     pub methods: Box<[Method]>,
+    /// Its headers and query.
+    pub conditions: Conditions,
+}
+
+/// What of a request counts for routing.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'r> {
+    /// The host, maybe with a port, in any case.
+    pub host: &'r str,
+    /// The path in its normal form.
+    pub path: &'r str,
+    /// What follows the path's `?`.
+    pub query: Option<&'r str>,
+    /// The method.
+    pub method: &'r Method,
+    /// The headers.
+    pub headers: &'r HeaderMap,
 }
 
 /// Finds the most specific target.
@@ -52,6 +86,7 @@ type Map<V> = HashMap<Box<str>, V, RandomState>;
 #[derive(Debug)]
 struct Paths<T> {
     exact: Map<Vec<Rule<T>>>,
+    regex: Regexes<T>,
     /// By prefix without its trailing slash; `/` is not among them.
     prefix: Map<Vec<Rule<T>>>,
     /// Of the prefix `/`, which nearly every table has and every path comes to in the end.
@@ -60,11 +95,27 @@ struct Paths<T> {
     longest: usize,
 }
 
+/// Rules by expression, in the order in which they are tried.
+#[derive(Debug)]
+struct Regexes<T> {
+    rules: Vec<(Regex, Rule<T>)>,
+    /// All expressions in one automaton, in the same order; none if they are few, or too large for one.
+    set: Option<RegexSet>,
+}
+
 #[derive(Debug)]
 struct Rule<T> {
     methods: Box<[Method]>,
+    /// Boxed and mostly absent: what has none is half as long to look through.
+    conditions: Option<Box<Conditions>>,
     target: T,
 }
+
+/// From so many expressions on, one automaton for all is faster than one after the other.
+const SET_FROM: usize = 4;
+
+/// Memory that the automaton of all expressions of a host may take. Beyond it they are tried one by one.
+const SET_BYTES: usize = 64 * 1024 * 1024;
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
@@ -80,6 +131,10 @@ impl<T> Default for Paths<T> {
     fn default() -> Self {
         Self {
             exact: Map::default(),
+            regex: Regexes {
+                rules: Vec::new(),
+                set: None,
+            },
             prefix: Map::default(),
             root: Vec::new(),
             longest: 0,
@@ -87,74 +142,63 @@ impl<T> Default for Paths<T> {
     }
 }
 
+/// Of two that ask the same of a request, the one that comes first wins.
+impl<T> FromIterator<(Matcher, T)> for Table<T> {
+    fn from_iter<I: IntoIterator<Item = (Matcher, T)>>(rules: I) -> Self {
+        let mut table = Self::default();
+        for (matcher, target) in rules {
+            table.insert(matcher, target);
+        }
+        let hosts = table.exact.values_mut().chain(table.suffix.values_mut());
+        hosts.chain([&mut table.any]).for_each(Paths::finish);
+        table
+    }
+}
+
 impl<T> Table<T> {
-    /// Adds a target. Of two that ask the same of a request, the one inserted first wins.
-    pub fn insert(&mut self, matcher: Matcher, target: T) {
+    fn insert(&mut self, matcher: Matcher, target: T) {
         let paths = match matcher.host {
             Host::Exact(name) => self.exact.entry(name).or_default(),
             Host::Suffix(name) => self.suffix.entry(name).or_default(),
             Host::Any => &mut self.any,
         };
-        let rules = match matcher.path {
-            Path::Exact(path) => paths.exact.entry(path).or_default(),
-            Path::Prefix(path) => match path.trim_end_matches('/') {
-                "" => &mut paths.root,
-                prefix => {
-                    paths.longest = paths.longest.max(prefix.len());
-                    paths.prefix.entry(prefix.into()).or_default()
-                }
-            },
+        let conditions = Some(matcher.conditions).filter(|conditions| !conditions.is_empty());
+        let rule = Rule {
+            methods: matcher.methods,
+            conditions: conditions.map(Box::new),
+            target,
         };
-        // One that names methods is more specific than one that does not.
-        let position = if matcher.methods.is_empty() {
-            rules.len()
-        } else {
-            rules.partition_point(|rule| !rule.methods.is_empty())
-        };
-        rules.insert(
-            position,
-            Rule {
-                methods: matcher.methods,
-                target,
-            },
-        );
+        paths.insert(matcher.path, rule);
     }
 
-    /// The target for a request; `host` may carry a port.
-    pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<&T> {
+    /// The target for a request.
+    pub fn find(&self, asked: &Asked<'_>) -> Option<&T> {
         if self.exact.is_empty() && self.suffix.is_empty() {
-            return self.any.find(path, method);
+            return self.any.find(asked);
         }
-        let name = without_port(host);
+        let name = without_port(asked.host);
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            self.find_named(&name.to_ascii_lowercase(), path, method)
+            self.find_named(&name.to_ascii_lowercase(), asked)
         } else {
-            self.find_named(name, path, method)
+            self.find_named(name, asked)
         }
     }
 
-    fn find_named(&self, name: &str, path: &str, method: &Method) -> Option<&T> {
-        let exact = self
-            .exact
-            .get(name)
-            .and_then(|paths| paths.find(path, method));
+    fn find_named(&self, name: &str, asked: &Asked<'_>) -> Option<&T> {
+        let exact = self.exact.get(name).and_then(|paths| paths.find(asked));
         exact
-            .or_else(|| self.find_suffix(name, path, method))
-            .or_else(|| self.any.find(path, method))
+            .or_else(|| self.find_suffix(name, asked))
+            .or_else(|| self.any.find(asked))
     }
 
-    fn find_suffix(&self, name: &str, path: &str, method: &Method) -> Option<&T> {
+    fn find_suffix(&self, name: &str, asked: &Asked<'_>) -> Option<&T> {
         if self.suffix.is_empty() {
             return None;
         }
         let mut rest = name;
         while let Some((_, parent)) = rest.split_once('.') {
             rest = parent;
-            if let Some(target) = self
-                .suffix
-                .get(rest)
-                .and_then(|paths| paths.find(path, method))
-            {
+            if let Some(target) = self.suffix.get(rest).and_then(|paths| paths.find(asked)) {
                 return Some(target);
             }
         }
@@ -163,25 +207,52 @@ impl<T> Table<T> {
 }
 
 impl<T> Paths<T> {
-    fn find(&self, path: &str, method: &Method) -> Option<&T> {
+    fn insert(&mut self, path: Path, rule: Rule<T>) {
+        match path {
+            Path::Exact(path) => self.exact.entry(path).or_default().push(rule),
+            Path::Regex(regex) => self.regex.rules.push((regex, rule)),
+            Path::Prefix(path) => match path.trim_end_matches('/') {
+                "" => self.root.push(rule),
+                prefix => {
+                    self.longest = self.longest.max(prefix.len());
+                    self.prefix.entry(prefix.into()).or_default().push(rule);
+                }
+            },
+        }
+    }
+
+    /// Puts the rules of each path into the order in which they are tried.
+    fn finish(&mut self) {
+        let lists = self.exact.values_mut().chain(self.prefix.values_mut());
+        for rules in lists.chain([&mut self.root]) {
+            rules.sort_by_key(Rule::rank);
+        }
+        self.regex.finish();
+    }
+
+    fn find(&self, asked: &Asked<'_>) -> Option<&T> {
         if !self.exact.is_empty()
-            && let Some(target) = pick(self.exact.get(path), method)
+            && let Some(target) = pick(self.exact.get(asked.path), asked)
         {
             return Some(target);
         }
-        self.find_prefix(path, method).or_else(|| {
-            let rooted = path.starts_with('/');
-            pick(Some(&self.root).filter(|_| rooted), method)
-        })
+        self.regex
+            .find(asked)
+            .or_else(|| self.find_prefix(asked))
+            .or_else(|| {
+                let rooted = asked.path.starts_with('/');
+                pick(Some(&self.root).filter(|_| rooted), asked)
+            })
     }
 
-    fn find_prefix(&self, path: &str, method: &Method) -> Option<&T> {
+    fn find_prefix(&self, asked: &Asked<'_>) -> Option<&T> {
+        let path = asked.path;
         let mut prefix = match path.as_bytes().get(..=self.longest) {
             Some(beginning) => path.get(..beginning.iter().rposition(|&byte| byte == b'/')?)?,
             None => path,
         };
         while !prefix.is_empty() {
-            if let Some(target) = pick(self.prefix.get(prefix), method) {
+            if let Some(target) = pick(self.prefix.get(prefix), asked) {
                 return Some(target);
             }
             prefix = prefix.get(..prefix.rfind('/')?)?;
@@ -190,10 +261,58 @@ impl<T> Paths<T> {
     }
 }
 
-fn pick<'a, T>(rules: Option<&'a Vec<Rule<T>>>, method: &Method) -> Option<&'a T> {
-    let rule = rules?
-        .iter()
-        .find(|rule| rule.methods.is_empty() || rule.methods.contains(method))?;
+impl<T> Regexes<T> {
+    fn finish(&mut self) {
+        self.rules.sort_by_key(|(_, rule)| rule.rank());
+        if self.rules.len() >= SET_FROM {
+            let patterns = self.rules.iter().map(|(regex, _)| regex.as_str());
+            let set = RegexSetBuilder::new(patterns).size_limit(SET_BYTES).build();
+            self.set = set.ok();
+        }
+    }
+
+    fn find(&self, asked: &Asked<'_>) -> Option<&T> {
+        let Some(set) = &self.set else {
+            let mut rules = self.rules.iter();
+            let found = rules.find(|(regex, rule)| rule.takes(asked) && regex.is_match(asked.path));
+            return found.map(|(_, rule)| &rule.target);
+        };
+        // Nothing is allocated for a path that none takes.
+        if !set.is_match(asked.path) {
+            return None;
+        }
+        let matched = set.matches(asked.path);
+        let mut rules = matched.iter().filter_map(|index| self.rules.get(index));
+        let found = rules.find(|(_, rule)| rule.takes(asked));
+        found.map(|(_, rule)| &rule.target)
+    }
+}
+
+impl<T> Rule<T> {
+    /// Smaller is tried sooner.
+    fn rank(&self) -> (bool, usize, usize) {
+        let conditions = self.conditions.as_ref();
+        let count = conditions.map_or((0, 0), |conditions| {
+            (conditions.headers.len(), conditions.query.len())
+        });
+        (
+            self.methods.is_empty(),
+            usize::MAX - count.0,
+            usize::MAX - count.1,
+        )
+    }
+
+    fn takes(&self, asked: &Asked<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(asked.method))
+            && self
+                .conditions
+                .as_ref()
+                .is_none_or(|conditions| conditions.hold(asked))
+    }
+}
+
+fn pick<'a, T>(rules: Option<&'a Vec<Rule<T>>>, asked: &Asked<'_>) -> Option<&'a T> {
+    let rule = rules?.iter().find(|rule| rule.takes(asked))?;
     Some(&rule.target)
 }
 
@@ -217,137 +336,4 @@ fn without_port(host: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(rules: &[(&str, &str, &[Method])]) -> Table<usize> {
-        let mut table = Table::default();
-        for (index, (host, path, methods)) in rules.iter().enumerate() {
-            let host = match host.strip_prefix("*.") {
-                Some(suffix) => Host::Suffix(suffix.into()),
-                None if host.is_empty() => Host::Any,
-                None => Host::Exact((*host).into()),
-            };
-            let path = match path.strip_prefix('=') {
-                Some(exact) => Path::Exact(exact.into()),
-                None => Path::Prefix((*path).into()),
-            };
-            table.insert(
-                Matcher {
-                    host,
-                    path,
-                    methods: (*methods).into(),
-                },
-                index,
-            );
-        }
-        table
-    }
-
-    fn find(table: &Table<usize>, host: &str, path: &str) -> Option<usize> {
-        table.find(host, path, &Method::GET).copied()
-    }
-
-    #[test]
-    fn the_more_specific_host_wins_whatever_the_order() {
-        let table = table(&[
-            ("", "/", &[]),
-            ("*.b.com", "/", &[]),
-            ("a.b.com", "/", &[]),
-            ("*.a.b.com", "/", &[]),
-        ]);
-        let hosts = [
-            "x.org",
-            "c.b.com",
-            "a.b.com",
-            "y.a.b.com",
-            "b.com",
-            "A.B.com:8080",
-            "a.b.com.",
-            "[::1]:80",
-            "",
-        ];
-        assert_eq!(
-            hosts.map(|host| find(&table, host, "/")),
-            [0, 1, 2, 3, 0, 2, 2, 0, 0].map(Some)
-        );
-    }
-
-    #[test]
-    fn an_exact_path_beats_a_prefix_and_the_longer_prefix_the_shorter() {
-        let table = table(&[
-            ("", "/", &[]),
-            ("", "/api", &[]),
-            ("", "/api/v1/", &[]),
-            ("", "=/api/v1", &[]),
-        ]);
-        let paths = [
-            "/",
-            "/api",
-            "/apix",
-            "/api/",
-            "/api/v1",
-            "/api/v1/",
-            "/api/v1/x/y",
-            "/api/v2",
-            "*",
-        ];
-        let expected = [
-            Some(0),
-            Some(1),
-            Some(0),
-            Some(1),
-            Some(3),
-            Some(2),
-            Some(2),
-            Some(1),
-            None,
-        ];
-        assert_eq!(paths.map(|path| find(&table, "h", path)), expected);
-    }
-
-    #[test]
-    fn a_host_without_a_matching_path_leaves_the_request_to_the_next_host() {
-        let table = table(&[("a.com", "/only", &[]), ("", "/", &[])]);
-        assert_eq!(find(&table, "a.com", "/other"), Some(1));
-    }
-
-    #[test]
-    fn a_rule_with_methods_comes_first_and_lets_others_through() {
-        let table = table(&[
-            ("", "/", &[]),
-            ("", "/", &[Method::POST]),
-            ("", "/", &[Method::POST, Method::PUT]),
-        ]);
-        let target = |method| table.find("h", "/x", &method).copied();
-        assert_eq!(
-            [
-                target(Method::GET),
-                target(Method::POST),
-                target(Method::PUT)
-            ],
-            [Some(0), Some(1), Some(2)]
-        );
-    }
-
-    #[test]
-    fn a_long_path_finds_a_short_prefix() {
-        let table = table(&[
-            ("", "/api", &[]),
-            ("", "/api/v1", &[]),
-            ("", "/x", &[Method::POST]),
-        ]);
-        let long = format!("/api{}", "/a".repeat(30_000));
-        assert_eq!(find(&table, "h", &long), Some(0));
-        assert_eq!(find(&table, "h", "/api/v1/x"), Some(1));
-        assert_eq!(find(&table, "h", "/api/v12"), Some(0));
-        assert_eq!(find(&table, "h", &"/".repeat(60_000)), None);
-        assert_eq!(find(&table, "h", "/x"), None);
-    }
-
-    #[test]
-    fn nothing_matches_nothing() {
-        assert_eq!(find(&table(&[("a.com", "/", &[])]), "b.com", "/"), None);
-        assert_eq!(find(&table(&[]), "", ""), None);
-    }
-}
+mod tests;

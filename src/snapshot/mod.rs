@@ -19,7 +19,8 @@ use http::HeaderName;
 
 use crate::config::model::{Config, HeaderCase};
 pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
-use crate::route::Route;
+use crate::route::Entry;
+use crate::route::normalize::Normalize;
 use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
@@ -74,7 +75,11 @@ pub struct Listener {
     /// Its requests under way.
     pub requests: Option<Arc<RequestLimit>>,
     /// Which route takes a request.
-    pub routes: Table<Arc<Route>>,
+    pub routes: Table<Entry>,
+    /// How paths are compared.
+    pub normalize: Normalize,
+    /// The port in the configuration; 0 when a free one was taken.
+    pub port: u16,
     /// Stands for the route when there is none.
     pub no_route: Arc<RouteTelemetry>,
     /// Handles of its metrics.

@@ -11,6 +11,7 @@ use super::families::{
 };
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
+use super::mirror::MirrorFamilies;
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Metrics {
     breakers: BreakerFamilies,
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
+    pub(super) mirrors: MirrorFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -180,6 +182,7 @@ impl Metrics {
             breakers: BreakerFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
+            mirrors: MirrorFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",

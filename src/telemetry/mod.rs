@@ -10,6 +10,7 @@ pub mod health;
 pub mod journal;
 pub mod limits;
 pub mod metrics;
+pub mod mirror;
 pub mod record;
 pub mod route;
 pub mod time;

@@ -30,6 +30,7 @@ use endpoint::Endpoint;
 use health::HealthCheck;
 use members::{EndpointSet, Members};
 use pool::PoolSettings;
+use tokio::sync::Semaphore;
 
 use crate::policy::budget::RetryBudget;
 use crate::policy::failure::{Classifier, Failure, Verdict};
@@ -57,6 +58,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// What the pools keep.
     pub pool: PoolSettings,
+    /// Rights to one more copy of a request: mirrors are bounded apart from requests.
+    pub copies: Arc<Semaphore>,
     /// What share of its requests may be retries; `None`: any.
     pub retry_budget: Option<Arc<RetryBudget>>,
     /// Handles of its metrics.

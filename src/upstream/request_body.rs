@@ -44,17 +44,24 @@ pub struct Upload {
 struct Source {
     incoming: Incoming,
     kept: Kept,
+    tap: Option<Box<dyn Tap>>,
 }
 
 impl Upload {
-    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt.
-    pub fn new(incoming: Incoming, keep: usize, room: &Arc<ReplayRoom>) -> Arc<Self> {
+    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt. `tap` sees it pass, once.
+    pub fn new(
+        incoming: Incoming,
+        keep: usize,
+        room: &Arc<ReplayRoom>,
+        tap: Option<Box<dyn Tap>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicU64::new(0),
             state: AtomicU8::new(UploadState::Flowing as u8),
             source: Mutex::new(Source {
                 incoming,
                 kept: Kept::new(keep, room),
+                tap,
             }),
         })
     }
@@ -108,27 +115,36 @@ impl Upload {
         self.set(UploadState::AwaitingClient);
         let frame = ready!(Pin::new(&mut source.incoming).poll_frame(cx));
         let Some(Ok(frame)) = frame else {
-            self.set(match frame {
-                None => UploadState::Complete,
-                Some(_) => UploadState::Failed,
-            });
+            match frame {
+                None => self.complete(source),
+                Some(_) => self.set(UploadState::Failed),
+            }
             return Poll::Ready(frame);
         };
         let Some(data) = frame.data_ref() else {
             // Request trailers arrive after routing and would smuggle fields past it: not passed on.
-            self.set(UploadState::Complete);
+            self.complete(source);
             return Poll::Ready(None);
         };
         self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         source.kept.push(data);
+        if let Some(tap) = &mut source.tap {
+            tap.data(data);
+        }
         // Nobody asks for what comes after the last frame of a known length.
-        let last = source.incoming.is_end_stream();
-        self.set(if last {
-            UploadState::Complete
+        if source.incoming.is_end_stream() {
+            self.complete(source);
         } else {
-            UploadState::Flowing
-        });
+            self.set(UploadState::Flowing);
+        }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn complete(&self, source: &mut Source) {
+        self.set(UploadState::Complete);
+        if let Some(mut tap) = source.tap.take() {
+            tap.end();
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -136,20 +152,33 @@ impl Upload {
     }
 }
 
+/// Sees a body pass.
+pub trait Tap: Send + Sync + std::fmt::Debug {
+    /// These bytes come next.
+    fn data(&mut self, data: &[u8]);
+    /// All of it has passed. Not called if it breaks off; then the tap is just dropped.
+    fn end(&mut self);
+}
+
 /// The body of a request to an endpoint.
 #[derive(Debug)]
 pub struct RequestBody {
     upload: Option<Arc<Upload>>,
-    /// What an earlier attempt took from the client.
+    /// What comes before it: what an earlier attempt took from the client.
     prefix: Bytes,
 }
 
 impl RequestBody {
     /// A request without one.
     pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// These bytes.
+    pub fn full(bytes: Bytes) -> Self {
         Self {
             upload: None,
-            prefix: Bytes::new(),
+            prefix: bytes,
         }
     }
 }
@@ -183,7 +212,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         let prefix = self.prefix.len() as u64;
         let Some(upload) = &self.upload else {
-            return SizeHint::with_exact(0);
+            return SizeHint::with_exact(prefix);
         };
         let rest = upload.source.lock().incoming.size_hint();
         match rest.exact() {

@@ -160,6 +160,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
         retry_budget: None,
         failure: Classifier::default(),
         breakers: None,
+        copies: Arc::new(tokio::sync::Semaphore::new(1)),
         metrics: Metrics::new().unwrap().retries("app", &[]),
     });
     let admission = upstream.enter(&[], now).unwrap();

@@ -201,3 +201,109 @@ fn ten_thousand_routes_are_taken_and_reloaded() {
         assert!(took.as_secs_f64() < 1.0, "{took:?}");
     }
 }
+
+#[test]
+fn headers_and_query_decide_between_rules_of_one_path() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: any, forward: a }\n  \
+         - { name: blue, match: { headers: { X-Tenant: blue } }, forward: b }\n  \
+         - { name: pro, match: { headers: { x-tenant: blue }, query: { plan: pro } }, forward: c }\n  \
+         - { name: beta, match: { headers: { x-version: { regex: 'v[0-9]+' } } }, forward: d }\n  \
+         - { name: debug, match: { query: { debug: { present: true } } }, forward: e }\n  \
+         - { name: post, match: { methods: [POST], headers: { x-debug: { present: false } } }, forward: f }\n",
+    );
+    let mut client = proxy.client();
+    for (method, query, fields, expected) in [
+        ("GET", "", "", "a"),
+        ("GET", "", "x-tenant: blue\r\n", "b"),
+        ("GET", "", "X-TENANT: blue\r\n", "b"),
+        ("GET", "", "x-tenant: Blue\r\n", "a"),
+        ("GET", "", "x-tenant: blue\r\nx-tenant: red\r\n", "a"),
+        ("GET", "?plan=pro", "x-tenant: blue\r\n", "c"),
+        (
+            "GET",
+            "?x=1&pl%61n=pr%6F&plan=free",
+            "x-tenant: blue\r\n",
+            "c",
+        ),
+        ("GET", "?plan=free&plan=pro", "x-tenant: blue\r\n", "b"),
+        ("GET", "", "x-version: v12\r\n", "d"),
+        ("GET", "", "x-version: v12b\r\n", "a"),
+        ("GET", "?debug", "", "e"),
+        ("GET", "?debug=", "x-version: v1\r\n", "d"),
+        ("POST", "", "", "f"),
+        ("POST", "?plan=pro", "x-tenant: blue\r\n", "f"),
+        ("POST", "", "x-debug: 1\r\n", "a"),
+    ] {
+        client.send(format!(
+            "{method} /x{query} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n{fields}\r\n"
+        ));
+        assert_eq!(client.read().text(), expected, "{method} {query} {fields}");
+    }
+}
+
+#[test]
+fn an_expression_is_for_the_whole_path_and_wins_over_prefixes() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: root, forward: a }\n  \
+         - { name: users, match: { path: /users }, forward: b }\n  \
+         - { name: user, match: { path: { regex: '/users/[0-9]+(/posts)?' } }, forward: c }\n  \
+         - { name: me, match: { path: { exact: /users/7 } }, forward: d }\n",
+    );
+    let mut client = proxy.client();
+    for (path, expected) in [
+        ("/users/8", "c"),
+        ("/users/8/posts?x", "c"),
+        ("/users/8/posts/1", "b"),
+        ("/users/x", "b"),
+        ("/users/7", "d"),
+        ("/x/users/8", "a"),
+        ("/users/%38", "c"),
+    ] {
+        assert_eq!(
+            ask(&mut client, "GET", "h", path).text(),
+            expected,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn an_expression_that_would_explode_elsewhere_takes_linear_time() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: bad, match: { path: { regex: '/(a+)+b' }, headers: { x-a: { regex: '(a|a)*b' } } }, forward: a }\n  - { name: rest, forward: b }\n",
+    );
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    client.send(format!(
+        "GET /{} HTTP/1.1\r\nhost: h\r\nx-a: {}\r\n\r\n",
+        "a".repeat(20_000),
+        "a".repeat(20_000)
+    ));
+    assert_eq!(client.read().text(), "b");
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_rule_is_told_to_be_covered_only_where_the_other_one_serves() {
+    let messages = |first: &str, second: &str| {
+        let text = format!(
+            "listeners: {{ a: {{ address: 127.0.0.1:1, forward: app }}, b: {{ address: 127.0.0.1:2, forward: app }} }}\n\
+             routes: [{{ name: x, {first} match: {{ path: /p, methods: [GET, PUT] }}, forward: app }},\n\
+             \x20        {{ name: y, {second} match: {{ path: /p, methods: [PUT] }}, forward: app }}]\n\
+             upstreams: {{ app: {{ endpoints: [127.0.0.1:3] }} }}\n"
+        );
+        crate::config_mistakes::checked(&text).1.warnings()
+    };
+    assert_eq!(messages("", ""), 1);
+    assert_eq!(messages("", "listeners: [a],"), 1);
+    assert_eq!(messages("listeners: [a, b],", "listeners: [b],"), 1);
+    assert_eq!(messages("listeners: [a],", ""), 0);
+    assert_eq!(messages("listeners: [a],", "listeners: [b],"), 0);
+}

@@ -25,7 +25,10 @@ pub(super) const LISTENER: &[&str] = &[
     "reuse_port",
     "timeouts",
     "limits",
+    "normalize",
 ];
+/// `listeners.*.normalize`
+pub(super) const NORMALIZE: &[&str] = &["encoded_slash", "double_slash", "dot_segments"];
 /// `listeners.*.timeouts`
 pub(super) const LISTENER_TIMEOUTS: &[&str] = &["request_header", "idle"];
 /// `listeners.*.limits`
@@ -44,6 +47,12 @@ pub(super) const ROUTE: &[&str] = &[
     "match",
     "forward",
     "timeout",
+    "redirect",
+    "respond",
+    "rewrite",
+    "request_headers",
+    "response_headers",
+    "mirror",
     "retry",
     "rate_limit",
     "limits",
@@ -67,9 +76,9 @@ pub(super) const RATE_KEY: &[&str] = &["header", "cookie", "query"];
 /// `routes[].limits`
 pub(super) const ROUTE_LIMITS: &[&str] = &["in_flight", "pending", "pending_wait"];
 /// `routes[].match[]`
-pub(super) const MATCH: &[&str] = &["host", "path", "methods"];
+pub(super) const MATCH: &[&str] = &["host", "path", "methods", "headers", "query"];
 /// `routes[].match[].path`
-pub(super) const PATH: &[&str] = &["exact", "prefix"];
+pub(super) const PATH: &[&str] = &["exact", "prefix", "regex"];
 /// `routes[].retry`
 pub(super) const RETRY: &[&str] = &[
     "attempts",
@@ -82,6 +91,30 @@ pub(super) const RETRY: &[&str] = &[
 ];
 /// `routes[].retry.backoff`
 pub(super) const BACKOFF: &[&str] = &["base", "max", "jitter"];
+/// `routes[].match[].headers.*`, `routes[].match[].query.*`
+pub(super) const VALUE: &[&str] = &["exact", "regex", "present"];
+/// `routes[].forward`, if it is not a name
+pub(super) const FORWARD: &[&str] = &["split", "sticky"];
+/// `routes[].forward.sticky`
+pub(super) const STICKY: &[&str] = &["header", "cookie"];
+/// `routes[].redirect`
+pub(super) const REDIRECT: &[&str] = &["scheme", "host", "port", "path", "status"];
+/// `routes[].redirect.path`
+pub(super) const REDIRECT_PATH: &[&str] = &["full", "prefix"];
+/// `routes[].respond`
+pub(super) const RESPOND: &[&str] = &["status", "headers", "body"];
+/// `routes[].respond.body`, if it is not a text
+pub(super) const BODY: &[&str] = &["file"];
+/// `routes[].rewrite`
+pub(super) const REWRITE: &[&str] = &["host", "path"];
+/// `routes[].rewrite.path`
+pub(super) const REWRITE_PATH: &[&str] = &["full", "prefix", "regex"];
+/// `routes[].rewrite.path.regex`
+pub(super) const REWRITE_REGEX: &[&str] = &["match", "replace"];
+/// `routes[].request_headers`, `routes[].response_headers`
+pub(super) const HEADER_RULES: &[&str] = &["set", "add", "remove"];
+/// `routes[].mirror[]`, if it is not a name
+pub(super) const MIRROR: &[&str] = &["upstream", "percent"];
 /// `upstreams.*`
 pub(super) const UPSTREAM: &[&str] = &[
     "endpoints",
@@ -171,6 +204,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("listeners.*", LISTENER),
     ("listeners.*.timeouts", LISTENER_TIMEOUTS),
     ("listeners.*.limits", LISTENER_LIMITS),
+    ("listeners.*.normalize", NORMALIZE),
     ("routes[]", ROUTE),
     ("routes[].rate_limit[]", RATE_LIMIT),
     ("routes[].rate_limit[].key", RATE_KEY),
@@ -179,6 +213,20 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("routes[].match[].path", PATH),
     ("routes[].retry", RETRY),
     ("routes[].retry.backoff", BACKOFF),
+    ("routes[].match[].headers.*", VALUE),
+    ("routes[].match[].query.*", VALUE),
+    ("routes[].forward", FORWARD),
+    ("routes[].forward.sticky", STICKY),
+    ("routes[].redirect", REDIRECT),
+    ("routes[].redirect.path", REDIRECT_PATH),
+    ("routes[].respond", RESPOND),
+    ("routes[].respond.body", BODY),
+    ("routes[].rewrite", REWRITE),
+    ("routes[].rewrite.path", REWRITE_PATH),
+    ("routes[].rewrite.path.regex", REWRITE_REGEX),
+    ("routes[].request_headers", HEADER_RULES),
+    ("routes[].response_headers", HEADER_RULES),
+    ("routes[].mirror[]", MIRROR),
     ("upstreams.*", UPSTREAM),
     ("upstreams.*.endpoints[]", ENDPOINT),
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),

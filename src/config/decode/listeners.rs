@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::diagnostics::Diagnostics;
-use super::super::model::{Direction, Listener, ListenerLimits, ListenerTimeouts, Located};
+use super::super::model::{
+    Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits, ListenerTimeouts,
+    Located, Normalize,
+};
 use super::super::source::Span;
 use super::address::{self, Port};
 use super::fields::{Fields, Item};
@@ -28,6 +31,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         reuse_port: false,
         timeouts: ListenerTimeouts::default(),
         limits: ListenerLimits::default(),
+        normalize: Normalize::default(),
     };
     let unread = Some(Located::new(String::new(), item.key));
     let Some(fields) = Fields::of(item, keys::LISTENER, out) else {
@@ -63,7 +67,40 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("limits") {
         read_limits(item, &mut listener.limits, out);
     }
+    if let Some(item) = fields.get("normalize") {
+        normalize(item, &mut listener.normalize, out);
+    }
     listener
+}
+
+fn normalize(item: Item<'_>, normalize: &mut Normalize, out: &mut Diagnostics) {
+    let Some(fields) = Fields::of(item, keys::NORMALIZE, out) else {
+        return;
+    };
+    let words = [
+        ("keep", EncodedSlash::Keep),
+        ("decode", EncodedSlash::Decode),
+        ("reject", EncodedSlash::Reject),
+    ];
+    let read = fields.get("encoded_slash");
+    let read = read.and_then(|item| scalars::word(&item, &words, out));
+    normalize.encoded_slash = read.unwrap_or(normalize.encoded_slash);
+    let words = [
+        ("keep", DoubleSlash::Keep),
+        ("merge", DoubleSlash::Merge),
+        ("reject", DoubleSlash::Reject),
+    ];
+    let read = fields.get("double_slash");
+    let read = read.and_then(|item| scalars::word(&item, &words, out));
+    normalize.double_slash = read.unwrap_or(normalize.double_slash);
+    let words = [
+        ("keep", DotSegments::Keep),
+        ("resolve", DotSegments::Resolve),
+        ("reject", DotSegments::Reject),
+    ];
+    let read = fields.get("dot_segments");
+    let read = read.and_then(|item| scalars::word(&item, &words, out));
+    normalize.dot_segments = read.unwrap_or(normalize.dot_segments);
 }
 
 fn timeouts(item: Item<'_>, timeouts: &mut ListenerTimeouts, out: &mut Diagnostics) {

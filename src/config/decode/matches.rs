@@ -1,4 +1,4 @@
-//! `routes[].match[]`: host, path, methods.
+//! `routes[].match[]`: host, path, methods; [`super::conditions`] reads headers and query.
 //!
 //! Hosts are compared in lower case and without their port, paths by whole segments; what could never match under
 //! these rules is a mistake here.
@@ -9,7 +9,8 @@ use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{HostMatch, Located, PathMatch, RouteMatch};
 use super::super::yaml::{Scalar, Value};
 use super::fields::{Fields, Item};
-use super::{keys, scalars};
+use super::patterns::{self, Anchored};
+use super::{conditions, keys, scalars};
 
 /// Reads one item of `match`; `None` after a mistake, for half a rule would match too much.
 pub(super) fn route_match(item: Item<'_>, out: &mut Diagnostics) -> Option<Located<RouteMatch>> {
@@ -18,15 +19,25 @@ pub(super) fn route_match(item: Item<'_>, out: &mut Diagnostics) -> Option<Locat
     let host = fields.get("host").map(|item| host(&item, out));
     let path = fields.get("path").map(|item| path(item, out));
     let methods = fields.get("methods").map(|item| methods(&item, out));
+    let headers = fields
+        .get("headers")
+        .map(|item| conditions::headers(&item, out));
+    let query = fields
+        .get("query")
+        .map(|item| conditions::query(&item, out));
     // A key that is written must have been read.
     let host = host.map_or(Some(None), |read| read.map(Some))?;
     let path = path.map_or(Some(None), |read| read.map(Some))?;
     let methods = methods.map_or(Some(Vec::new()), |read| read)?;
+    let headers = headers.map_or(Some(Vec::new()), |read| read)?;
+    let query = query.map_or(Some(Vec::new()), |read| read)?;
     Some(Located::new(
         RouteMatch {
             host,
             path,
             methods,
+            headers,
+            query,
         },
         at,
     ))
@@ -55,7 +66,7 @@ fn refuse<T>(
 
 const HOST_HINT: &str = "write `example.com` or `*.example.com`";
 
-fn host(item: &Item<'_>, out: &mut Diagnostics) -> Option<HostMatch> {
+pub(super) fn host(item: &Item<'_>, out: &mut Diagnostics) -> Option<HostMatch> {
     let scalar = scalars::scalar(item, "a host name", HOST_HINT, out)?;
     let host = scalar.value().to_ascii_lowercase();
     parse_host(host.strip_suffix('.').unwrap_or(&host))
@@ -117,29 +128,38 @@ fn path(item: Item<'_>, out: &mut Diagnostics) -> Option<PathMatch> {
     }
     let (key, title) = (item.key, item.title());
     let fields = Fields::of(item, keys::PATH, out)?;
-    match (fields.get("exact"), fields.get("prefix")) {
-        (Some(item), None) => path_text(&item, out).map(|path| PathMatch::Exact(path.to_owned())),
-        (None, Some(item)) => path_text(&item, out).map(prefix),
-        (Some(_), Some(both)) => {
-            let message = format!("{title} has both `exact` and `prefix`");
-            out.push(
-                Diagnostic::error(message)
-                    .at(both.key)
-                    .label("keep one of them"),
-            );
-            None
-        }
-        (None, None) if fields.has_unknown() => None,
-        (None, None) => {
-            let label = "write `{ exact: /a }` or `{ prefix: /a }`";
-            out.push(
-                Diagnostic::error(format!("{title} says no path"))
-                    .at(key)
-                    .label(label),
-            );
-            None
-        }
+    let written: Vec<Item<'_>> = keys::PATH
+        .iter()
+        .filter_map(|key| fields.get(key))
+        .collect();
+    if let [first, second, ..] = &written[..] {
+        let name = |item: &Item<'_>| item.path.rsplit('.').next().unwrap_or_default().to_owned();
+        let message = format!("{title} has both `{}` and `{}`", name(first), name(second));
+        out.push(
+            Diagnostic::error(message)
+                .at(second.key)
+                .label("keep one of them"),
+        );
+        return None;
     }
+    if let Some(item) = fields.get("exact") {
+        return path_text(&item, out).map(|path| PathMatch::Exact(path.to_owned()));
+    }
+    if let Some(item) = fields.get("prefix") {
+        return path_text(&item, out).map(prefix);
+    }
+    if let Some(item) = fields.get("regex") {
+        return patterns::pattern(&item, Anchored::Whole, out).map(PathMatch::Regex);
+    }
+    if !fields.has_unknown() {
+        let label = "write `{ exact: /a }` or `{ prefix: /a }`";
+        out.push(
+            Diagnostic::error(format!("{title} says no path"))
+                .at(key)
+                .label(label),
+        );
+    }
+    None
 }
 
 /// `/api/` and `/api` are the same prefix.
@@ -152,7 +172,7 @@ fn prefix(path: &str) -> PathMatch {
     })
 }
 
-fn path_text<'n>(item: &Item<'n>, out: &mut Diagnostics) -> Option<&'n str> {
+pub(super) fn path_text<'n>(item: &Item<'n>, out: &mut Diagnostics) -> Option<&'n str> {
     let scalar = scalars::scalar(item, "a path", "write `/path`", out)?;
     let path = scalar.value();
     let mistake = if !path.starts_with('/') {

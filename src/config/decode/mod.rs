@@ -5,19 +5,24 @@
 //! not be read is its default, an unreadable name is empty. What needs both sides of a reference is for
 //! `snapshot` to say.
 
+mod actions;
 mod address;
 mod circuit_breaker;
+mod conditions;
 mod discovery;
 mod fields;
+mod header_rules;
 mod health;
 pub(super) mod keys;
 mod limits;
 mod listeners;
 mod matches;
 mod outlier;
+mod patterns;
 mod process;
 mod rate_limit;
 mod retry;
+mod rewrite;
 mod routes;
 mod scalars;
 mod upstreams;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::diagnostics::{Diagnostics, Section};
-use super::super::model::{InFlightLimit, Located, Retry, Route, RouteMatch};
+use super::super::diagnostics::{Diagnostic, Diagnostics, Section};
+use super::super::model::{Action, HeaderRules, InFlightLimit, Located, Retry, Route, RouteMatch};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{keys, limits, matches, rate_limit, retry, scalars};
+use super::header_rules::{Of, header_rules};
+use super::{actions, keys, limits, matches, rate_limit, retry, rewrite, scalars};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,12 +32,17 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         name: unread(),
         listeners: Vec::new(),
         matches: Vec::new(),
-        forward: unread(),
+        action: Action::Forward(unread()),
+        rewrite: None,
+        request_headers: HeaderRules::default(),
+        response_headers: HeaderRules::default(),
+        mirrors: Vec::new(),
         timeout: Some(TIMEOUT),
         retry: Retry::default(),
         rate_limits: Vec::new(),
         limits: InFlightLimit::default(),
     };
+    let key = item.key;
     let Some(fields) = Fields::of(item, keys::ROUTE, out) else {
         return route;
     };
@@ -53,9 +59,11 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
     if let Some(item) = fields.get("match") {
         route.matches = route_matches(item, out);
     }
-    if let Some(item) = fields.required("forward", "UPSTREAM", out) {
-        route.forward = scalars::reference(&item, "an upstream", out);
+    route.action = actions::action(&fields, key, out);
+    if let Some(item) = fields.get("response_headers") {
+        route.response_headers = header_rules(item, Of::Response, out);
     }
+    forwarded(&fields, &mut route, out);
     if let Some(timeout) = fields
         .get("timeout")
         .and_then(|item| scalars::duration_or_off(&item, out))
@@ -72,6 +80,36 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         route.limits = limits::route_limits(item, out);
     }
     route
+}
+
+/// What makes sense for requests that go to an upstream only.
+fn forwarded(fields: &Fields<'_>, route: &mut Route, out: &mut Diagnostics) {
+    let (does, acts) = match &route.action {
+        Action::Forward(_) | Action::Split(_) => ("", false),
+        Action::Redirect(_) => ("redirects", true),
+        Action::Respond(_) => ("answers itself", true),
+    };
+    for item in ["rewrite", "request_headers", "mirror"]
+        .iter()
+        .filter_map(|key| fields.get(key).filter(|_| acts))
+    {
+        let (title, name) = item.path.rsplit_once('.').unwrap_or_default();
+        let message = format!("`{title}` {does}, so its `{name}` would never be used");
+        out.push(
+            Diagnostic::error(message)
+                .at(item.key)
+                .label("remove it, or `forward` the requests"),
+        );
+    }
+    if let Some(item) = fields.get("rewrite") {
+        route.rewrite = rewrite::rewrite(item, out);
+    }
+    if let Some(item) = fields.get("request_headers") {
+        route.request_headers = header_rules(item, Of::Request, out);
+    }
+    if let Some(item) = fields.get("mirror") {
+        route.mirrors = actions::mirrors(item, out);
+    }
 }
 
 fn listeners(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<String>> {

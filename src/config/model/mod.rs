@@ -5,10 +5,13 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod actions;
 mod circuit_breaker;
 mod discovery;
 mod health;
 mod limits;
+mod normalize;
+mod pattern;
 mod rate_limit;
 mod retry;
 mod routes;
@@ -21,10 +24,13 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::source::Span;
+pub use actions::*;
 pub use circuit_breaker::*;
 pub use discovery::*;
 pub use health::*;
 pub use limits::*;
+pub use normalize::*;
+pub use pattern::*;
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
@@ -135,6 +141,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// `limits`.
     pub limits: ListenerLimits,
+    /// `normalize`.
+    pub normalize: Normalize,
 }
 
 /// `listeners.*.timeouts`

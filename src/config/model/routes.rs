@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{InFlightLimit, Located, RateLimit, Retry};
+use super::{
+    Action, HeaderRules, InFlightLimit, Located, Mirror, Pattern, RateLimit, Retry, Rewrite,
+};
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +15,16 @@ pub struct Route {
     pub listeners: Vec<Located<String>>,
     /// `match`: any of these; empty: every request.
     pub matches: Vec<Located<RouteMatch>>,
-    /// `forward`: the upstream's name. Required.
-    pub forward: Located<String>,
+    /// One of `forward`, `redirect`, `respond`. Required.
+    pub action: Action,
+    /// `rewrite`: another path or host for the app. Only with `forward`. Default: none.
+    pub rewrite: Option<Rewrite>,
+    /// `request_headers`: changes of what the app reads. Only with `forward`. Default: none.
+    pub request_headers: HeaderRules,
+    /// `response_headers`: changes of what the client reads. Default: none.
+    pub response_headers: HeaderRules,
+    /// `mirror`: copies to other upstreams. Only with `forward`. Default: none; at most 8.
+    pub mirrors: Vec<Mirror>,
     /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
     pub timeout: Option<Duration>,
     /// `retry`: on by default.
@@ -30,10 +40,27 @@ pub struct Route {
 pub struct RouteMatch {
     /// `host`: `example.com` or `*.example.com`; lower-cased, without port.
     pub host: Option<HostMatch>,
-    /// `path`: `{ exact: /a }` or `{ prefix: /a }` (a bare string is a prefix).
+    /// `path`: `{ exact: /a }`, `{ regex: /a/[0-9]+ }` or `{ prefix: /a }` (a bare string is a prefix).
     pub path: Option<PathMatch>,
     /// `methods`: any of these; upper-case tokens. Empty: all.
     pub methods: Vec<String>,
+    /// `headers`: by name, lower-cased; no name twice. All must hold.
+    pub headers: Vec<(String, ValueMatch)>,
+    /// `query`: by the parameter's name; no name twice. All must hold.
+    pub query: Vec<(String, ValueMatch)>,
+}
+
+/// What the value of a header or parameter must be: a text, or one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ValueMatch {
+    /// `{ exact: … }`, or the bare text.
+    Exact(String),
+    /// `{ regex: … }`: the whole value.
+    Regex(Pattern),
+    /// `{ present: true }`
+    Present,
+    /// `{ present: false }`
+    Absent,
 }
 
 /// A host to match.
@@ -45,11 +72,26 @@ pub enum HostMatch {
     Suffix(String),
 }
 
+impl HostMatch {
+    /// Whether `host`, in lower case and without port, is one of these.
+    pub fn takes(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Suffix(name) => {
+                let labels = host.strip_suffix(name.as_str());
+                labels.is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+            }
+        }
+    }
+}
+
 /// A path to match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// The whole path.
     Exact(String),
+    /// An expression for the whole path.
+    Regex(Pattern),
     /// The path or its leading segments: `/api` takes `/api` and `/api/x`, not `/apix`. No trailing `/` but for `/` itself.
     Prefix(String),
 }

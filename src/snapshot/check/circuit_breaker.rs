@@ -101,7 +101,7 @@ fn longest_wait(upstream: &Upstream, config: &Config) -> (Option<Duration>, Stri
     let of_routes = config
         .routes
         .iter()
-        .filter(|route| route.forward.value == *name)
+        .filter(|route| route.action.upstreams().any(|it| it.value == *name))
         .map(|route| {
             (
                 route.timeout,

@@ -8,6 +8,7 @@ mod addresses;
 mod circuit_breaker;
 mod limits;
 mod retries;
+mod routes;
 mod rules;
 mod upstreams;
 
@@ -20,6 +21,7 @@ use crate::config::suggest;
 use addresses::addresses;
 use limits::limits;
 use retries::retries;
+use routes::routes;
 use rules::rules;
 use upstreams::upstreams;
 
@@ -35,6 +37,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     limits(config, diagnostics);
     upstreams(config, diagnostics);
     circuit_breaker::circuit_breakers(config, diagnostics);
+    routes(config, diagnostics);
     reachable(config, diagnostics);
     retries(config, diagnostics);
     diagnostics.sort();
@@ -56,7 +59,11 @@ fn references(config: &Config, out: &mut Diagnostics) {
         .listeners
         .iter()
         .filter_map(|listener| listener.forward.as_ref());
-    for forward in of_listeners.chain(config.routes.iter().map(|route| &route.forward)) {
+    let of_routes = config.routes.iter().flat_map(|route| {
+        let mirrors = route.mirrors.iter().map(|mirror| &mirror.upstream);
+        route.action.upstreams().chain(mirrors)
+    });
+    for forward in of_listeners.chain(of_routes) {
         used.insert(forward.value.as_str());
         let known = upstreams.known.contains(forward.value.as_str());
         all_known &= known;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::routes::compile_routes;
 use super::{Environment, Parts};
 use crate::config::model::{self, Config};
+use crate::route::normalize::{self, Normalize};
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
 
@@ -66,9 +67,33 @@ fn compile_listener(
         timeouts: section.timeouts,
         limits: section.limits,
         requests: parts.limits.listener(&name),
-        routes: compile_routes(section, config, parts, &telemetry),
+        routes: compile_routes(section, config, parts, environment, &telemetry),
+        port: section.address.value.port(),
+        normalize: normalize_rules(section.normalize),
         no_route: telemetry(&NO_ROUTE.into()),
         metrics: metrics.listener(direction.as_str(), &name),
         name,
+    }
+}
+
+/// The rules of `normalize` as the matcher knows them.
+pub(in crate::snapshot) fn normalize_rules(section: model::Normalize) -> Normalize {
+    use model::{DotSegments, DoubleSlash, EncodedSlash};
+    Normalize {
+        encoded_slash: match section.encoded_slash {
+            EncodedSlash::Keep => normalize::EncodedSlash::Keep,
+            EncodedSlash::Decode => normalize::EncodedSlash::Decode,
+            EncodedSlash::Reject => normalize::EncodedSlash::Reject,
+        },
+        double_slash: match section.double_slash {
+            DoubleSlash::Keep => normalize::DoubleSlash::Keep,
+            DoubleSlash::Merge => normalize::DoubleSlash::Merge,
+            DoubleSlash::Reject => normalize::DoubleSlash::Reject,
+        },
+        dot_segments: match section.dot_segments {
+            DotSegments::Keep => normalize::DotSegments::Keep,
+            DotSegments::Resolve => normalize::DotSegments::Resolve,
+            DotSegments::Reject => normalize::DotSegments::Reject,
+        },
     }
 }

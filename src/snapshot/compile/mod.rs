@@ -4,9 +4,11 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+mod actions;
 mod breakers;
 mod health;
 mod listeners;
+mod retry;
 mod routes;
 mod upstreams;
 
@@ -21,6 +23,7 @@ use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
+pub(super) use listeners::normalize_rules;
 use upstreams::compile_upstreams;
 
 pub use health::dns;

@@ -5,14 +5,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::Environment;
 use super::breakers::{Before, classifier, compile_breakers};
 use super::health::{health_check, outlier};
 use crate::config::model::{self, Config, EndpointAddress, HeaderCase};
 use crate::policy::budget::{BudgetLimits, RetryBudget};
 use crate::policy::retry::NotRetried;
+use crate::route::mirror::MAX_IN_FLIGHT;
 use crate::snapshot::Snapshot;
 use crate::snapshot::limits::Limits;
 use crate::upstream::balance::Balance;
@@ -20,6 +19,8 @@ use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::members::{Listed, Members, Settings};
 use crate::upstream::pool::PoolSettings;
 use crate::upstream::{Upstream, UpstreamLimits};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub(super) fn compile_upstreams(
     config: &Config,
@@ -52,6 +53,11 @@ fn compile_upstream(
     before: Option<Before<'_>>,
     environment: &Environment,
 ) -> Upstream {
+    // Copies that are under way count, whatever else has changed.
+    let copies = before.map_or_else(
+        || Arc::new(Semaphore::new(MAX_IN_FLIGHT * environment.workers)),
+        |(_, upstream)| Arc::clone(&upstream.copies),
+    );
     let preserve_header_case = header_case == HeaderCase::Preserve;
     // What discovery knows stays in any case; a pooled connection was set up for one way to write header names and cannot
     // learn the other.
@@ -92,6 +98,7 @@ fn compile_upstream(
         pool: pool_settings(section, preserve_header_case),
         failure: classifier(&section.failure),
         breakers,
+        copies,
         retry_budget: budget(section, before),
         metrics: environment.metrics.retries(
             &section.name.value,

@@ -102,6 +102,18 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
     }
     line("reuse_port", listener.reuse_port.to_string());
     line(
+        "normalize.encoded_slash",
+        word(&listener.normalize.encoded_slash),
+    );
+    line(
+        "normalize.double_slash",
+        word(&listener.normalize.double_slash),
+    );
+    line(
+        "normalize.dot_segments",
+        word(&listener.normalize.dot_segments),
+    );
+    line(
         "timeouts.request_header",
         time(listener.timeouts.request_header),
     );
