@@ -65,7 +65,8 @@ pub async fn attempt(
             Ok(Answer { response, lease })
         }
         Err(error) => {
-            admission.report(verdict::of(&error), elapsed, now.into_std());
+            let upload = exchange.upload().map(|upload| upload.state());
+            admission.report(verdict::of(&error, upload), elapsed, now.into_std());
             Err(error)
         }
     }
