@@ -90,7 +90,8 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
         }
         Err(failed) => {
             let now = Instant::now().into_std();
-            admission.report(verdict::of(&failed.error), failed.elapsed, now);
+            let upload = target.exchange.upload().map(|upload| upload.state());
+            admission.report(verdict::of(&failed.error, upload), failed.elapsed, now);
             Err(failed)
         }
     }

@@ -256,19 +256,11 @@ impl EndpointBody {
         // An error ends the client's connection at once, with all that is not written yet, be it the head. One poll
         // later, what came before has been written.
         self.ended = Some(End::Broken);
-        self.say(self.judge(&error));
+        let upload = self.upload.as_ref().map(|upload| upload.state());
+        self.say(verdict::of(&error, upload));
         self.failure = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// What `error` says about the endpoint. One that breaks off because its client did is not to blame.
-    fn judge(&self, error: &ProxyError) -> Verdict {
-        let upload = self.upload.as_ref();
-        if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
-            return Verdict::Ignored;
-        }
-        verdict::of(error)
     }
 
     fn say(&mut self, verdict: Verdict) {

@@ -53,7 +53,9 @@ pub fn switch(
     let Some(client) = client else {
         let error = ProxyError::UnaskedUpgrade;
         let elapsed = exchange.started.elapsed();
-        lease.admission.report(verdict::of(&error), elapsed, now);
+        lease
+            .admission
+            .report(verdict::of(&error, None), elapsed, now);
         return Err(error);
     };
     lease.admission.complete(now);

@@ -5,10 +5,25 @@
 
 use super::error::ProxyError;
 use crate::policy::failure::{Failure, Verdict};
+use crate::upstream::request_body::UploadState;
 
-/// How an attempt that met `error` speaks for its endpoint. The timers of the file count; those of a client do not, for it
-/// could make them as short as it likes.
-pub fn of(error: &ProxyError) -> Verdict {
+/// How an attempt that met `error` speaks for its endpoint, where `upload` is how far the request's body had come. The
+/// timers of the file count; those of a client do not, for it could make them as short as it likes. Nor does what follows
+/// from a body that the client broke off, or kept everybody waiting for.
+pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
+    match (error, upload) {
+        (_, Some(UploadState::Failed)) => return Verdict::Ignored,
+        (
+            ProxyError::RequestTimeout | ProxyError::AttemptTimeout,
+            Some(UploadState::AwaitingClient),
+        ) => {
+            return Verdict::Ignored;
+        }
+        (
+            _,
+            Some(UploadState::AwaitingClient | UploadState::Flowing | UploadState::Complete) | None,
+        ) => {}
+    }
     match error {
         ProxyError::Connect(_) => Verdict::Failure(Failure::Connect),
         ProxyError::UpstreamIdle | ProxyError::RequestTimeout | ProxyError::AttemptTimeout => {

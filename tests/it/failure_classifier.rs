@@ -290,6 +290,27 @@ fn an_app_that_breaks_off_its_answer_because_its_client_broke_off_is_not_to_blam
 }
 
 #[test]
+fn a_client_that_uploads_slowly_past_the_routes_timeout_is_not_held_against_the_app() {
+    let origin = Origin::start(|_, peer| {
+        peer.is_closed();
+        Then::Close
+    });
+    let address = origin.address();
+    let proxy = Proxy::start(&format!(
+        "listeners: {{ inbound: {{ address: 127.0.0.1:0 }} }}\nroutes: [{{ name: a, forward: app, timeout: 200ms }}]\n\
+         upstreams:\n  app:\n    endpoints: [{address}]\n    circuit_breaker: {{ consecutive_failures: 1, open_for: 1h }}\n"
+    ));
+    for _ in 0..3 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome");
+        assert_eq!(client.read().status(), 504);
+        assert!(!is_open(&proxy));
+    }
+    assert_eq!(proxy.client().get("/").status(), 504);
+    assert!(is_open(&proxy), "that one was its own fault");
+}
+
+#[test]
 fn a_client_that_reads_slowly_past_the_routes_timeout_is_not_held_against_the_app() {
     let origin = Origin::start(|_, peer| {
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");

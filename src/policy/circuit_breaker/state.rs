@@ -56,7 +56,7 @@ pub enum Trigger {
     SlowRate,
 }
 
-/// The right to make one request. Has to be given back with [`State::record`] or [`State::release`].
+/// The right to make one request. Has to be given back with `record` or `release`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a probe's place stays taken until its permit is recorded or released"]
 pub struct Permit {
