@@ -177,6 +177,7 @@ fn members(balance: Balance, unhealthy: usize) -> Members {
         panic_threshold: NonZeroU8::new(50),
         workers: 2,
         metrics: Arc::new(Metrics::new().unwrap()),
+        journal: Arc::default(),
         breakers: None,
     };
     let now = tokio::time::Instant::now().into_std();

@@ -25,6 +25,7 @@ PROXIES = {
     "envoy": ("envoy.yaml", ["-c", "@CONF@", "--concurrency", "1", "--disable-hot-restart", "-l", "error"]),
     "envoy-full": ("envoy-full.yaml", ["-c", "@CONF@", "--concurrency", "1", "--disable-hot-restart", "-l", "error"]),
     "outrigger": ("outrigger.yaml", ["run", "--config", "@CONF@"]),
+    "outrigger-policies": ("outrigger-policies.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-full": ("outrigger-full.yaml", ["run", "--config", "@CONF@"]),
 }
 

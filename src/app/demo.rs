@@ -80,9 +80,9 @@ outrigger is running in front of three small apps: steady, slow and flaky. Try:
   curl -i localhost:8080/                balanced over two endpoints, 1 to 2 (look at x-endpoint)
   curl -i localhost:8080/slow            answered after {} ms
   curl -N localhost:8080/slow/events     server-sent events, as they happen
-  curl -i localhost:8080/flaky           the app fails every second time
+  curl -i localhost:8080/flaky           the app fails every second time, you never see it: look at `attempts` in the log
   for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}} ' localhost:8080/limited; done      429 after five
-  curl -i localhost:8080/broken          a breaker opens after five: the reason is in the body
+  curl -i localhost:8080/broken          nobody listens there; at the second time a breaker opens: read the body
   curl localhost:9901/                   what it is doing now       curl localhost:9900/metrics
   edit {file} while it runs    and see what changes
 

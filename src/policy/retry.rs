@@ -169,6 +169,8 @@ pub struct Situation {
     pub idempotent: bool,
     /// What became of its body.
     pub body: Replayable,
+    /// Whether circuit breakers let no request through: they may have opened with this very attempt.
+    pub open: bool,
     /// Time left until the deadline.
     pub left: Option<Duration>,
     /// The wait before this attempt.
@@ -205,6 +207,9 @@ impl RetryPolicy {
             Replayable::TooLarge => return Err(NotRetried::BodyTooLarge),
             Replayable::NoMemory => return Err(NotRetried::NoMemory),
             Replayable::Lost => return Err(NotRetried::ResponseStarted),
+        }
+        if situation.open {
+            return Err(NotRetried::CircuitOpen);
         }
         let backoff = self
             .backoff

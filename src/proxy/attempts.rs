@@ -226,6 +226,7 @@ impl Attempts<'_> {
                 .exchange
                 .upload()
                 .map_or(Replayable::Yes, |upload| upload.replayable()),
+            open: self.plan.upstream.open_circuit(now).is_some(),
             left: self.plan.deadline.left(now),
             previous: self.previous,
             random: fastrand::u64(..),

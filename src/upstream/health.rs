@@ -30,6 +30,7 @@ use super::endpoint::Endpoint;
 use super::members::EndpointSet;
 use crate::policy::health::{CheckResult, Health, Thresholds};
 use crate::telemetry::health::CheckLabel;
+use crate::telemetry::journal::Kind;
 use crate::telemetry::metrics::Metrics;
 
 /// More of an answer's body is not read; what came by then counts.
@@ -163,12 +164,19 @@ impl Watch {
             Ok(()) => {
                 let detail = format!("{upstream} {label}");
                 tracing::info!(detail, upstream, endpoint = label, "endpoint healthy");
+                self.turned(["unhealthy", "healthy"], "its checks pass");
             }
             Err(error) => {
                 let detail = format!("{upstream} {label}: {error}");
                 tracing::warn!(detail, upstream, endpoint = label, "endpoint unhealthy");
+                self.turned(["healthy", "unhealthy"], &error);
             }
         }
+    }
+
+    fn turned(&self, turn: [&str; 2], cause: &str) {
+        let label = Some(&*self.endpoint.label);
+        self.upstream.members.note(Kind::Health, label, turn, cause);
     }
 }
 

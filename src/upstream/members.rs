@@ -23,6 +23,7 @@ use super::breaker::{Breaker, Breakers};
 use super::endpoint::Endpoint;
 use crate::policy::outlier::{Cause, Crowd, Rules, may_eject};
 use crate::telemetry::health::{EjectionLabel, UpstreamGauges};
+use crate::telemetry::journal::{Change, Kind};
 use crate::units::Pretty;
 pub use settings::Settings;
 
@@ -255,6 +256,7 @@ impl Members {
             endpoint = label,
             "endpoint ejected"
         );
+        self.note(Kind::Ejection, Some(label), ["in_service", "ejected"], &why);
         endpoint.set_ejection(Some(why.into()));
         let label = match cause {
             Cause::ConsecutiveFailures => EjectionLabel::ConsecutiveFailures,
@@ -263,6 +265,22 @@ impl Members {
         self.settings
             .metrics
             .ejection(upstream, &endpoint.label, label);
+    }
+
+    /// Writes a change into the journal: of the upstream, or of its endpoint `label`.
+    pub(super) fn note(&self, kind: Kind, label: Option<&str>, turn: [&str; 2], cause: &str) {
+        let upstream = &*self.settings.upstream;
+        let [from, to] = turn.map(str::to_owned);
+        self.settings.journal.append(Change {
+            kind,
+            subject: match label {
+                Some(label) => format!("upstreams.{upstream}.endpoints.{label}"),
+                None => format!("upstreams.{upstream}"),
+            },
+            from,
+            to,
+            cause: cause.to_owned(),
+        });
     }
 
     /// The upstream is no longer in force: nothing changes anymore, whoever still holds it.
@@ -293,6 +311,8 @@ impl Members {
                 let (upstream, label) = (&*self.settings.upstream, &*endpoint.label);
                 let detail = format!("{upstream} {label}");
                 tracing::info!(detail, upstream, endpoint = label, "endpoint back");
+                let turn = ["ejected", "in_service"];
+                self.note(Kind::Ejection, Some(label), turn, "its time is over");
             }
         }
     }
@@ -320,9 +340,10 @@ impl Members {
 /// `5 failures in a row, the last: connect: connection refused`
 fn why(endpoint: &Endpoint, rules: &Rules, cause: Cause) -> String {
     let what = match cause {
-        Cause::ConsecutiveFailures => {
-            format!("{} failures in a row", endpoint.tally.in_a_row())
-        }
+        Cause::ConsecutiveFailures => match endpoint.tally.in_a_row() {
+            1 => "1 failure".to_owned(),
+            many => format!("{many} failures in a row"),
+        },
         Cause::SuccessRate => {
             let below = rules.success_rate.map_or(0, |rate| rate.below.get());
             format!("less than {below} % of its requests succeeded")

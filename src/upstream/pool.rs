@@ -4,14 +4,19 @@
 //! whose lock nobody else wants but a sweep once a second; the connection used last is taken first, so that surplus
 //! ones grow old and are closed. A connection never leaves the worker whose reactor drives it.
 
+#[cfg(test)]
+mod model;
+mod shelf;
+mod sync;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use shelf::Shelf;
 
 /// What a pool keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +45,11 @@ impl PoolSettings {
     }
 }
 
-/// One worker's idle connections, the one used last at the end.
-#[allow(
-    clippy::vec_box,
-    reason = "a connection is 800 bytes and moves twice a request: its pointer moves instead"
-)]
-type Shard = Mutex<Vec<Box<Connection>>>;
-
 /// The idle connections, by worker.
 #[derive(Debug)]
 pub struct Pool {
-    shards: Box<[Shard]>,
+    /// Boxed, for a connection is 800 bytes and moves twice a request.
+    shards: Box<[Shelf<Box<Connection>>]>,
     idle: IntGauge,
 }
 
@@ -58,7 +57,7 @@ impl Pool {
     /// Empty, for `workers` workers.
     pub fn new(workers: usize, idle: IntGauge) -> Self {
         Self {
-            shards: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            shards: (0..workers.max(1)).map(|_| Shelf::new()).collect(),
             idle,
         }
     }
@@ -70,13 +69,8 @@ impl Pool {
         now: Instant,
         settings: &PoolSettings,
     ) -> Option<Box<Connection>> {
-        let mut shard = self.shard(worker)?.lock();
-        while let Some(connection) = shard.pop() {
-            if settings.allow(&connection, now) {
-                return Some(connection);
-            }
-        }
-        None
+        self.shard(worker)?
+            .take(|connection| settings.allow(connection, now))
     }
 
     /// Keeps `connection`, or closes it when the pool is full or it is past its time.
@@ -85,10 +79,8 @@ impl Pool {
             return;
         };
         if settings.allow(&connection, connection.idle_since()) {
-            let mut shard = shard.lock();
-            if shard.len() < settings.max_idle {
-                shard.push(connection);
-            }
+            // One too many is closed by being dropped.
+            drop(shard.put(connection, settings.max_idle));
         }
     }
 
@@ -97,30 +89,23 @@ impl Pool {
         let Some(shard) = self.shard(worker) else {
             return;
         };
-        shard.lock().retain_mut(|connection| {
-            settings.allow(connection, now) && connection.is_usable_at_rest()
-        });
+        shard.sweep(|connection| settings.allow(connection, now) && connection.is_usable_at_rest());
     }
 
     /// Closes one that idles, wherever it does, the one unused longest of its worker. Whether there was one.
     pub fn close_one(&self) -> bool {
-        self.shards.iter().any(|shard| {
-            let mut shard = shard.lock();
-            let oldest = (!shard.is_empty()).then(|| shard.remove(0));
-            // Closed without the lock.
-            drop(shard);
-            oldest.is_some()
-        })
+        let mut shards = self.shards.iter();
+        shards.any(|shard| shard.take_oldest().is_some())
     }
 
     /// Idle connections of all workers; sets the gauge on the way.
     pub fn count_idle(&self) -> usize {
-        let count = self.shards.iter().map(|shard| shard.lock().len()).sum();
+        let count = self.shards.iter().map(Shelf::len).sum();
         self.idle.set(i64::try_from(count).unwrap_or(i64::MAX));
         count
     }
 
-    fn shard(&self, worker: usize) -> Option<&Shard> {
+    fn shard(&self, worker: usize) -> Option<&Shelf<Box<Connection>>> {
         self.shards.get(worker)
     }
 }

@@ -26,6 +26,7 @@ fn settings(balance: Balance, panic_threshold: u8) -> Settings {
         panic_threshold: NonZeroU8::new(panic_threshold),
         workers: 1,
         metrics: Arc::new(Metrics::new().unwrap()),
+        journal: Arc::default(),
         breakers: None,
     }
 }

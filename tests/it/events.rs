@@ -398,3 +398,46 @@ fn a_drain_is_written_down() {
     assert_eq!(client.read().status(), 200);
     assert_eq!(draining.join().unwrap().cut, 0);
 }
+
+#[test]
+fn what_happens_to_endpoints_is_written_down() {
+    let (bad, good) = (failing(), Origin::fixed("ok"));
+    let nobody = free_address();
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\nupstreams:\n\
+         \x20 app: {{ endpoints: [{}, {}], outlier: {{ consecutive_failures: 1, eject_for: 300ms }} }}\n\
+         \x20 checked: {{ endpoints: [{nobody}], health_check: tcp }}\n\
+         \x20 listed: {{ discovery: {{ file: list.yaml }} }}\n",
+        bad.address(),
+        good.address()
+    ));
+    let list = proxy.path().parent().unwrap().join("list.yaml");
+    std::fs::write(list, format!("- {}\n", good.address())).unwrap();
+    let of = |kind: &str, to: &str| {
+        let all = events(&proxy, "");
+        all.into_iter()
+            .find(|event| event["kind"] == kind && event["to"] == to)
+    };
+    eventually("an ejection", || {
+        proxy.client().get("/");
+        of("ejection", "ejected").is_some()
+    });
+    let event = of("ejection", "ejected").unwrap();
+    let subject = format!("upstreams.app.endpoints.{}", bad.address());
+    assert_eq!(event["subject"], subject);
+    let cause = "1 failure, the last: answered 500";
+    assert_eq!(event["cause"], cause);
+    eventually("its end", || {
+        proxy.control("/upstreams");
+        of("ejection", "in_service").is_some()
+    });
+    eventually("a failed check", || of("health", "unhealthy").is_some());
+    let event = of("health", "unhealthy").unwrap();
+    assert_eq!(
+        event["subject"],
+        format!("upstreams.checked.endpoints.{nobody}")
+    );
+    eventually("a list", || of("discovery", "1 endpoint").is_some());
+    let event = of("discovery", "1 endpoint").unwrap();
+    assert_eq!(event["cause"], format!("added {}", good.address()));
+}

@@ -32,6 +32,7 @@ fn situation(ended: Ended) -> Situation {
         made: 1,
         idempotent: true,
         body: Replayable::Yes,
+        open: false,
         left: None,
         previous: Duration::ZERO,
         random: 0,
@@ -124,6 +125,7 @@ fn every_obstacle_has_its_name() {
         decide(|it| it.body = Replayable::NoMemory),
         stands(NotRetried::NoMemory)
     );
+    assert_eq!(decide(|it| it.open = true), stands(NotRetried::CircuitOpen));
     assert_eq!(
         decide(|it| it.left = Some(BASE)),
         stands(NotRetried::Deadline)

@@ -81,6 +81,7 @@ fn compile_upstream(
         panic_threshold: section.panic_threshold,
         workers: environment.workers,
         metrics: Arc::clone(&environment.metrics),
+        journal: Arc::clone(&environment.journal),
         breakers: breakers.clone(),
     };
     let old = before.map(|(_, upstream)| upstream.endpoints());

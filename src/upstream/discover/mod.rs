@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Upstream;
 use super::endpoint::Endpoint;
 use super::members::Listed;
+use crate::telemetry::journal::Kind;
 use crate::telemetry::metrics::Metrics;
 use directory::{Answer, Directory, News};
 use dns::Dns;
@@ -154,6 +155,15 @@ impl Follower {
             .map(|(word, names)| format!("{word} {names}"))
             .collect();
         let detail = format!("{upstream}: {}", parts.join("; "));
+        let turn = [before.len(), after.len()].map(|count| match count {
+            1 => "1 endpoint".to_owned(),
+            _ => format!("{count} endpoints"),
+        });
+        let turn = [&*turn[0], &*turn[1]];
+        let cause = parts.join("; ");
+        self.upstream
+            .members
+            .note(Kind::Discovery, None, turn, &cause);
         tracing::info!(
             detail,
             upstream,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{EndpointSet, Listed, Member};
+use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::balance::Balance;
 use crate::upstream::breaker::{Breaker, Breakers};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where handles come from.
     pub metrics: Arc<Metrics>,
+    /// Where changes are written down.
+    pub journal: Arc<Journal>,
     /// Where circuit breakers come from.
     pub breakers: Option<Arc<Breakers>>,
 }
