@@ -2,7 +2,7 @@
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    BreakerMode, BreakerScope, CircuitBreaker, FailureRules, GRPC_CODES, Located, StatusRange,
+    BreakerMode, BreakerScope, CircuitBreaker, FailureRules, GRPC_STATUS, Located, StatusRange,
 };
 use super::super::suggest;
 use super::fields::{Fields, Item};
@@ -109,7 +109,7 @@ pub(super) fn failure(item: Item<'_>, out: &mut Diagnostics) -> FailureRules {
     }
     if let Some(items) = fields
         .get("grpc")
-        .and_then(|item| item.items("codes", "write a list: `[UNAVAILABLE]`", out))
+        .and_then(|item| item.items("codes", "write a list: `[unavailable]`", out))
     {
         rules.grpc = items.iter().filter_map(|item| grpc(item, out)).collect();
     }
@@ -142,23 +142,29 @@ fn statuses(item: &Item<'_>, out: &mut Diagnostics) -> Option<Located<StatusRang
     None
 }
 
-/// `UNAVAILABLE`, or its number.
+/// The code that a name, in whatever case, or a number stands for.
+pub(super) fn grpc_code(text: &str) -> Option<u16> {
+    let mut codes = (0u16..).zip(GRPC_STATUS);
+    let known =
+        codes.find(|(number, name)| name.eq_ignore_ascii_case(text) || number.to_string() == text);
+    known.map(|(number, _)| number)
+}
+
+/// `unavailable`, or its number.
 fn grpc(item: &Item<'_>, out: &mut Diagnostics) -> Option<u16> {
-    let hint = "write `UNAVAILABLE` or `14`";
+    let hint = "write `unavailable` or `14`";
     let found = scalars::scalar(item, "a gRPC code", hint, out)?;
     let text = found.value();
-    let mut codes = (0u16..).zip(GRPC_CODES);
-    let known = codes.find(|(number, name)| *name == text || number.to_string() == text);
-    match known {
-        Some((0, _)) => {
-            let message = format!("{} cannot be OK, which is no failure", item.title());
+    match grpc_code(text) {
+        Some(0) => {
+            let message = format!("{} cannot be `ok`, which is no failure", item.title());
             out.push(Diagnostic::error(message).at(item.at()).label("remove it"));
             None
         }
-        Some((number, _)) => Some(number),
+        Some(number) => Some(number),
         None => {
             let message = format!("{} of {} is not a gRPC code", found.words(), item.title());
-            let near = suggest::did_you_mean(&text.to_ascii_uppercase(), GRPC_CODES);
+            let near = suggest::did_you_mean(&text.to_ascii_lowercase(), GRPC_STATUS);
             let label = near.unwrap_or_else(|| hint.into());
             out.push(Diagnostic::error(message).at(item.at()).label(label));
             None
@@ -168,19 +174,5 @@ fn grpc(item: &Item<'_>, out: &mut Diagnostics) -> Option<u16> {
 
 /// `50%`, from 1 to 100.
 fn percent(item: &Item<'_>, out: &mut Diagnostics) -> Option<Located<u8>> {
-    let hint = "write a whole number and `%`: `50%`";
-    let found = scalars::scalar(item, "a share in percent", hint, out)?;
-    let text = found.value();
-    let number = text.strip_suffix('%').map(str::trim_end);
-    let number = number.and_then(|number| number.parse::<u8>().ok());
-    if let Some(number) = number.filter(|number| (1..=100).contains(number)) {
-        return Some(Located::new(number, item.at()));
-    }
-    let message = format!(
-        "{} must be from 1% to 100%, not {}",
-        item.title(),
-        found.words()
-    );
-    out.push(Diagnostic::error(message).at(item.at()).label(hint));
-    None
+    scalars::percent(item, 1..=100, out).map(|share| Located::new(share, item.at()))
 }

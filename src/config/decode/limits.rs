@@ -92,7 +92,9 @@ pub(super) fn memory(item: Item<'_>, out: &mut Diagnostics) -> Memory {
         ("replay_at", &mut memory.replay_at),
         ("shed_at", &mut memory.shed_at),
     ] {
-        let read = fields.get(key).and_then(|item| percent(&item, out));
+        let read = fields
+            .get(key)
+            .and_then(|item| scalars::percent(&item, 1..=100, out));
         *target = read.unwrap_or(*target);
     }
     if memory.replay_at > memory.shed_at {
@@ -137,26 +139,6 @@ fn memory_limit(item: &Item<'_>, out: &mut Diagnostics) -> Option<MemoryLimit> {
             None
         }
     }
-}
-
-/// `80%`, from 1 to 100.
-fn percent(item: &Item<'_>, out: &mut Diagnostics) -> Option<u8> {
-    let hint = "write a share from 1% to 100%: `80%`";
-    let found = scalars::scalar(item, "a share", hint, out)?;
-    let read = |number: &str| {
-        let share = number.trim().parse::<u8>().ok();
-        share.filter(|share| (1..=100).contains(share))
-    };
-    let share = found.value().strip_suffix('%').and_then(read);
-    if share.is_none() {
-        let message = format!("{} must be a share, not {}", item.title(), found.words());
-        let label = match read(found.value()) {
-            Some(share) if found.shown.is_none() => format!("write `{share}%`"),
-            _ => hint.to_owned(),
-        };
-        out.push(Diagnostic::error(message).at(item.at()).label(label));
-    }
-    share
 }
 
 /// How messages show a time.

@@ -41,10 +41,7 @@ pub(super) fn outlier(item: Item<'_>, out: &mut Diagnostics) -> Option<Outlier> 
             *target = Located::new(read, item.at());
         }
     }
-    if let Some(read) = fields
-        .get("max_ejected")
-        .and_then(|item| percent(&item, out))
-    {
+    if let Some(read) = fields.get("max_ejected").and_then(|item| share(&item, out)) {
         outlier.max_ejected = read;
     }
     outlier.success_rate = fields
@@ -64,7 +61,7 @@ pub(super) fn percent_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<O
         out.push(Diagnostic::error(message).at(item.at()).label(label));
         return None;
     }
-    percent(item, out).map(Some)
+    share(item, out).map(Some)
 }
 
 fn count_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<NonZeroU32>> {
@@ -79,7 +76,7 @@ fn success_rate(item: Item<'_>, out: &mut Diagnostics) -> Option<SuccessRate> {
         return None;
     }
     let fields = Fields::of(item, keys::SUCCESS_RATE, out)?;
-    let below = fields.get("below").and_then(|item| percent(&item, out));
+    let below = fields.get("below").and_then(|item| share(&item, out));
     let requests = fields
         .get("min_requests")
         .and_then(|item| scalars::integer(&item, 1..=100_000, out));
@@ -97,23 +94,6 @@ fn success_rate(item: Item<'_>, out: &mut Diagnostics) -> Option<SuccessRate> {
 }
 
 /// `50%`: whole per cents from 1 to 100.
-fn percent(item: &Item<'_>, out: &mut Diagnostics) -> Option<NonZeroU8> {
-    let hint = "write a share from `1%` to `100%`";
-    let found = scalars::scalar(item, "a share", hint, out)?;
-    let number = found.value().strip_suffix('%').map(str::trim_end);
-    let number = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let read = number.and_then(|text| text.parse::<NonZeroU8>().ok());
-    let read = read.filter(|share| share.get() <= 100);
-    if read.is_none() {
-        let message = format!(
-            "{} must be a share from 1% to 100%, not {}",
-            item.title(),
-            found.words()
-        );
-        let bare = found.value().parse::<NonZeroU8>().ok();
-        let bare = bare.filter(|share| share.get() <= 100 && found.shown.is_none());
-        let label = bare.map_or(hint.to_owned(), |share| format!("write `{share}%`"));
-        out.push(Diagnostic::error(message).at(item.at()).label(label));
-    }
-    read
+fn share(item: &Item<'_>, out: &mut Diagnostics) -> Option<NonZeroU8> {
+    scalars::percent(item, 1..=100, out).and_then(NonZeroU8::new)
 }

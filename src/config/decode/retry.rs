@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{Backoff, GRPC_STATUS, Jitter, Located, Retry, RetryBudget, RetryOn};
 use super::super::suggest;
+use super::circuit_breaker::grpc_code;
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
@@ -99,8 +100,9 @@ fn condition(item: &Item<'_>, out: &mut Diagnostics) -> Option<RetryOn> {
     if let Some((_, word)) = WORDS.iter().find(|(word, _)| *word == text) {
         return Some(*word);
     }
-    let grpc = (0u16..).zip(GRPC_STATUS).skip(1);
-    if let Some((code, _)) = grpc.clone().find(|(_, name)| *name == text) {
+    // A number is an HTTP status here.
+    let named = text.parse::<u16>().is_err();
+    if let Some(code) = grpc_code(text).filter(|code| named && *code > 0) {
         return Some(RetryOn::Grpc(code));
     }
     let status = text.parse::<u16>().ok();
@@ -109,7 +111,7 @@ fn condition(item: &Item<'_>, out: &mut Diagnostics) -> Option<RetryOn> {
     }
     let message = format!("{} cannot hold {}", item.title(), found.words());
     let words = || WORDS.iter().map(|(word, _)| *word);
-    let near = suggest::did_you_mean(text, words().chain(grpc.clone().map(|(_, name)| name)));
+    let near = suggest::did_you_mean(text, words().chain(GRPC_STATUS));
     let label = match status {
         Some(_) => "write a status from 400 to 599".to_owned(),
         None => near.unwrap_or_else(|| hint.to_owned()),
@@ -178,7 +180,7 @@ pub(super) fn budget(item: Item<'_>, out: &mut Diagnostics) -> Option<RetryBudge
         .get("percent")
         .and_then(|item| scalars::percent(&item, 0..=100, out))
     {
-        budget.percent = read;
+        budget.percent = read.into();
     }
     let window = fields.get("window").and_then(|item| {
         let range = Duration::from_secs(1)..=Duration::from_secs(600);

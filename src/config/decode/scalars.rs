@@ -156,28 +156,28 @@ fn grouped(number: u32) -> String {
 /// A whole share in `range` of percent, such as `20%`.
 pub(super) fn percent(
     item: &Item<'_>,
-    range: RangeInclusive<u32>,
+    range: RangeInclusive<u8>,
     out: &mut Diagnostics,
-) -> Option<u32> {
+) -> Option<u8> {
     let allowed = format!("a share from {}% to {}%", range.start(), range.end());
-    let found = scalar(item, &allowed, "write a share: `20%`", out)?;
-    let number = found.value().strip_suffix('%').map(str::trim);
-    let number = number.and_then(|number| number.parse::<u32>().ok());
-    let number = number.filter(|number| range.contains(number));
-    if number.is_none() {
-        let plain = found
-            .value()
-            .parse::<u32>()
-            .ok()
-            .filter(|it| range.contains(it));
-        let label = match plain {
-            Some(plain) => format!("write `{plain}%`"),
-            None => format!("write a whole number and `%`: `{}%`", range.end().min(&20)),
+    let hint = format!("write a whole number and `%`: `{}%`", range.end().min(&50));
+    let found = scalar(item, &allowed, &hint, out)?;
+    let share = |number: &str| {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| number.parse::<u8>().ok())?;
+        number.filter(|number| range.contains(number))
+    };
+    let read = found.value().strip_suffix('%').map(str::trim_end);
+    let read = read.and_then(share);
+    if read.is_none() {
+        let label = match share(found.value()) {
+            Some(bare) if found.shown.is_none() => format!("write `{bare}%`"),
+            _ => hint,
         };
         let message = format!("{} must be {allowed}, not {}", item.title(), found.words());
         out.push(Diagnostic::error(message).at(item.at()).label(label));
     }
-    number
+    read
 }
 
 /// A time in `range`.

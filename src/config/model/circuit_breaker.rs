@@ -86,7 +86,7 @@ pub enum BreakerMode {
 pub struct FailureRules {
     /// `statuses`: HTTP statuses, single or as ranges, 200 to 599. Default 500 to 599 without 501.
     pub statuses: Vec<Located<StatusRange>>,
-    /// `grpc`: codes of `grpc-status`. Default `UNKNOWN`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
+    /// `grpc`: codes of `grpc-status`. Default `unknown`, `internal`, `unavailable`, `data_loss`.
     pub grpc: Vec<u16>,
     /// `slow`: an answer whose head takes as long as this is a failure; `None` (`off`, default): none is.
     pub slow: Option<Located<Duration>>,
@@ -111,24 +111,3 @@ impl Default for FailureRules {
         }
     }
 }
-
-/// Every code of gRPC by its number.
-pub const GRPC_CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];

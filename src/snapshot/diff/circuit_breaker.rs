@@ -1,7 +1,7 @@
 //! `upstreams.*.circuit_breaker` and `upstreams.*.failure` as lines.
 
 use super::{list, time, word};
-use crate::config::model::{CircuitBreaker, FailureRules, GRPC_CODES};
+use crate::config::model::{CircuitBreaker, FailureRules, GRPC_STATUS};
 
 pub(super) fn write_breaker(line: &mut dyn FnMut(&str, String), breaker: &CircuitBreaker) {
     let mut line = |key: &str, value: String| line(&format!("circuit_breaker.{key}"), value);
@@ -33,7 +33,7 @@ pub(super) fn write_failure(line: &mut dyn FnMut(&str, String), rules: &FailureR
     });
     line("failure.statuses", list(statuses));
     let codes = rules.grpc.iter();
-    let codes = codes.filter_map(|code| GRPC_CODES.get(usize::from(*code)));
+    let codes = codes.filter_map(|code| GRPC_STATUS.get(usize::from(*code)));
     line("failure.grpc", list(codes));
     let slow = rules.slow.map(|slow| time(slow.value));
     line("failure.slow", slow.unwrap_or_else(|| "off".into()));
