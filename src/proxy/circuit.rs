@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::error::{Limit, ProxyError, Refusal};
+use super::unavailable;
 use crate::policy::circuit_breaker::Phase;
 use crate::upstream::Upstream;
 use crate::upstream::breaker::OpenCircuit;
@@ -14,7 +15,11 @@ pub fn refused(upstream: &Upstream, open: OpenCircuit) -> ProxyError {
     if let Some(breakers) = &upstream.breakers {
         breakers.whole.count_refused();
     }
-    ProxyError::CircuitOpen(Box::new(refusal(&upstream.name, open)))
+    let last_error = unavailable::last_errors(upstream);
+    ProxyError::CircuitOpen(Box::new(Refusal {
+        last_error,
+        ..refusal(&upstream.name, open)
+    }))
 }
 
 fn refusal(upstream: &str, open: OpenCircuit) -> Refusal {

@@ -119,6 +119,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// The limit that was reached.
     pub limit: Option<Limit>,
+    /// What had gone wrong last at whoever is not asked anymore.
+    pub last_error: Option<String>,
     /// Further fields of the answer.
     pub headers: HeaderMap,
 }

@@ -142,7 +142,8 @@ fn body(record: &RequestRecord, error: &ProxyError, limit: Option<&Limit>, trust
                 .last()
                 .map(|attempt| attempt.endpoint.to_string()),
         );
-        detail("last_error", error.cause());
+        let before = error.refusal().and_then(|it| it.last_error.clone());
+        detail("last_error", error.cause().or(before));
         detail("not_retried", record.not_retried.map(Into::into));
     }
     detail(

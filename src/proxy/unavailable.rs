@@ -1,12 +1,13 @@
 //! Why nobody can be asked: each endpoint's state and its last error.
 //!
-//! Path: [`super::attempt`] calls it when the upstream picks nobody. The answer costs no wait.
+//! Path: [`super::attempts`] calls it when the upstream picks nobody. The answer costs no wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{ProxyError, Refusal};
 use crate::upstream::Upstream;
-use crate::upstream::endpoint::Service;
+use crate::upstream::endpoint::{Endpoint, Service};
 
 /// Endpoints that a message names; more names tell nobody more.
 const NAMED: usize = 5;
@@ -49,6 +50,17 @@ pub fn nobody(upstream: &Upstream, now: Instant) -> ProxyError {
         retry_after: returns.chain(checked).min().map(at_least_a_second),
         ..Refusal::default()
     }))
+}
+
+/// What had gone wrong last at each endpoint of `upstream`.
+pub fn last_errors(upstream: &Upstream) -> Option<String> {
+    let set = upstream.endpoints();
+    let told = |endpoint: &Arc<Endpoint>| {
+        let last = endpoint.last_error()?;
+        Some(format!("{} {}", endpoint.label, last.text))
+    };
+    let each: Vec<String> = set.iter().filter_map(told).take(NAMED).collect();
+    (!each.is_empty()).then(|| each.join("; "))
 }
 
 fn at_least_a_second(wait: Duration) -> Duration {

@@ -79,6 +79,8 @@ fn five_failures_in_a_row_open_it_and_requests_are_refused_at_once_with_the_reas
             "upstreams.app.circuit_breaker.consecutive_failures"
         );
         assert_eq!(limit["value"], "5");
+        let last = format!("{} answered 503", origin.address());
+        assert_eq!(json["details"]["last_error"], last);
     }
     assert!(quickest < Duration::from_millis(5), "{quickest:?}");
     assert!(begun.elapsed() < Duration::from_secs(9), "it is still open");
