@@ -13,6 +13,7 @@ use http::Method;
 use http::request::Parts;
 use tokio::time::{Instant, sleep};
 
+use super::admit::endpoints::place;
 use super::attempt::{Answer, Failed, Target, attempt};
 use super::body::{BodyLimits, EndpointBody};
 use super::deadline;
@@ -189,9 +190,8 @@ impl Attempts<'_> {
         {
             return Err(past(clock));
         }
-        let admission = upstream
-            .enter(&self.tried, now.into_std())
-            .map_err(|why| ProxyError::no_room(upstream, why, now.into_std()))?;
+        let end = deadline.end().map(|(end, _)| Instant::from_std(end));
+        let admission = place(self.exchange, upstream, &self.tried, now, end).await?;
         if let Some(headers) = request.head() {
             deadline::tell(self.exchange, deadline, headers, now);
         }

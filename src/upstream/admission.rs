@@ -18,6 +18,7 @@ use super::Upstream;
 use super::breaker::{Breaker, OpenCircuit};
 use super::endpoint::{Endpoint, InFlight};
 use super::members::Member;
+use super::queue::Queue;
 use crate::policy::circuit_breaker::Permit;
 use crate::policy::failure::{self, Content, Failure, GRPC_UNKNOWN, Verdict};
 
@@ -26,12 +27,26 @@ use crate::policy::failure::{self, Content, Failure, GRPC_UNKNOWN, Verdict};
 pub struct Admission {
     upstream: Arc<Upstream>,
     in_flight: InFlight,
+    /// Behind it: fields are dropped in their order.
+    _left: Left,
     /// Of the upstream's breaker.
     whole: Option<Permit>,
     /// Of the endpoint's breaker.
     one: Option<Probe>,
     heard: Heard,
     reported: bool,
+}
+
+/// Tells the queue that a place has become free.
+#[derive(Debug)]
+struct Left(Option<Arc<Queue>>);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.0 {
+            queue.left();
+        }
+    }
 }
 
 /// A breaker, and what was taken from it.
@@ -64,13 +79,29 @@ pub enum NoRoom {
 const ENTRIES: usize = 4;
 
 impl Upstream {
+    /// As [`Self::enter_in_turn`], but not past those who wait.
+    ///
+    /// # Errors
+    ///
+    /// See [`NoRoom`].
+    pub fn enter(
+        self: &Arc<Self>,
+        tried: &[Arc<Endpoint>],
+        now: Instant,
+    ) -> Result<Admission, NoRoom> {
+        match &self.limits.queue {
+            Some(queue) if queue.waiting() > 0 => Err(NoRoom::Full),
+            _ => self.enter_in_turn(tried, now),
+        }
+    }
+
     /// Picks an endpoint and takes a place there: one in service at `now` (any, in a panic) that has room and whose breaker
     /// is not open, and if there is a choice none that the request has `tried`.
     ///
     /// # Errors
     ///
     /// See [`NoRoom`].
-    pub fn enter(
+    pub fn enter_in_turn(
         self: &Arc<Self>,
         tried: &[Arc<Endpoint>],
         now: Instant,
@@ -89,8 +120,9 @@ impl Upstream {
             };
             if let Some((in_flight, one)) = self.place(&member, now) {
                 return Ok(Admission {
-                    upstream: Arc::clone(self),
                     in_flight,
+                    _left: Left(self.limits.queue.clone()),
+                    upstream: Arc::clone(self),
                     whole,
                     one,
                     heard: Heard::Nothing,

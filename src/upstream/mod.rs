@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod health;
 pub mod members;
 pub mod pool;
+pub mod queue;
 pub mod replay_room;
 pub mod request_body;
 pub mod request_limit;
@@ -79,6 +80,8 @@ pub struct UpstreamLimits {
     pub per_endpoint: Option<NonZeroU32>,
     /// The key that says so.
     pub per_endpoint_key: &'static str,
+    /// Where requests wait when all endpoints are full.
+    pub queue: Option<Arc<queue::Queue>>,
 }
 
 impl Upstream {

@@ -207,6 +207,15 @@ fn a_full_endpoint_is_passed_over() {
     });
     let active = r#"http_requests_active{direction="inbound",route="inbound"}"#;
     eventually("the others have ended", || proxy.metric(active) == 1.0);
+    // The others are answered, so that only the slow one is full.
+    let mut rest = clients.len() - 1;
+    for client in &mut clients {
+        let read = client
+            .stream()
+            .set_read_timeout(Some(Duration::from_millis(100)));
+        read.unwrap();
+        rest -= usize::from(rest > 0 && client.try_read().is_ok());
+    }
     let before = quick.count();
     let mut client = proxy.client();
     for _ in 0..10 {
@@ -214,6 +223,76 @@ fn a_full_endpoint_is_passed_over() {
     }
     assert_eq!(slow.origin.count(), 1);
     assert!(quick.count() >= before + 10);
+}
+
+#[test]
+fn when_all_endpoints_are_full_requests_wait_for_their_turn() {
+    let (one, two) = (Gated::start(), Gated::start());
+    let limits = [
+        "",
+        "",
+        "endpoint_in_flight: 1, pending: 2, pending_wait: 10s",
+    ];
+    let proxy = Proxy::start(&yaml(&[&one.origin, &two.origin], limits));
+    let mut held = vec![sent(&proxy, "/1"), sent(&proxy, "/2")];
+    eventually("both are full", || {
+        one.origin.count() + two.origin.count() == 2
+    });
+    for (number, path) in ["/3", "/4"].into_iter().enumerate() {
+        held.push(sent(&proxy, path));
+        eventually("it waits", || {
+            of(&proxy, "pending", "endpoint", "app") == (number + 1) as f64
+        });
+    }
+    let refusal = proxy.client().get("/5");
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.json()["code"], "ENDPOINTS_OVERLOADED");
+    one.open();
+    // Whoever waited first goes first; the other endpoint still holds its request.
+    for mut client in held.drain(2..) {
+        assert_eq!(client.read().status(), 200);
+    }
+    let order: Vec<String> = one
+        .origin
+        .requests()
+        .iter()
+        .map(|it| it.line.clone())
+        .collect();
+    let place = |path: &str| order.iter().position(|line| line.contains(path));
+    assert!(place("/3") < place("/4"), "{order:?}");
+    assert_eq!((one.most(), two.most()), (1, 1));
+    assert_eq!(of(&proxy, "pending", "endpoint", "app"), 0.0);
+    let line = proxy.access_line("/3");
+    assert!(line["phases_ms"]["queue"].as_f64().unwrap() > 0.0, "{line}");
+}
+
+#[test]
+fn nobody_waits_longer_for_an_endpoint_than_pending_wait() {
+    let gated = Gated::start();
+    let limits = [
+        "",
+        "",
+        "endpoint_in_flight: 1, pending: 5, pending_wait: 150ms",
+    ];
+    let proxy = Proxy::start(&yaml(&[&gated.origin], limits));
+    let _held = sent(&proxy, "/1");
+    eventually("it is full", || gated.origin.count() == 1);
+    let begun = Instant::now();
+    let answer = proxy.client().get("/2");
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    assert_eq!(answer.status(), 503);
+    let json = answer.json();
+    assert_eq!(json["code"], "QUEUE_TIMEOUT");
+    assert_eq!(
+        json["details"]["limit"]["key"],
+        "upstreams.app.limits.pending_wait"
+    );
+    assert_eq!(refused(&proxy, "endpoint", "app", "timeout"), 1.0);
+    // A client that leaves gives up its place.
+    drop(sent(&proxy, "/3"));
+    eventually("nobody waits", || {
+        of(&proxy, "pending", "endpoint", "app") == 0.0
+    });
 }
 
 #[test]

@@ -130,6 +130,8 @@ pub(super) const UPSTREAM: &[&str] = &[
     "circuit_breaker",
     "failure",
 ];
+/// What a request may have to wait for.
+pub(super) const UPSTREAM_ROOM: [&str; 3] = ["in_flight", "endpoint_in_flight", "connections"];
 /// `upstreams.*.limits`
 pub(super) const UPSTREAM_LIMITS: &[&str] = &[
     "in_flight",

@@ -16,8 +16,9 @@ const MOST_MEMORY: u64 = 1 << 44;
 
 /// `limits` of a route: those of requests under way and nothing else.
 pub(super) fn route_limits(item: Item<'_>, out: &mut Diagnostics) -> InFlightLimit {
-    Fields::of(item, keys::ROUTE_LIMITS, out)
-        .map_or_else(InFlightLimit::default, |fields| in_flight(&fields, out))
+    Fields::of(item, keys::ROUTE_LIMITS, out).map_or_else(InFlightLimit::default, |fields| {
+        in_flight(&fields, &["in_flight"], out)
+    })
 }
 
 /// `limits` of an upstream.
@@ -26,14 +27,18 @@ pub(super) fn upstream_limits(item: Item<'_>, out: &mut Diagnostics) -> Upstream
         return UpstreamLimits::default();
     };
     UpstreamLimits {
-        in_flight: in_flight(&fields, out),
+        in_flight: in_flight(&fields, &keys::UPSTREAM_ROOM, out),
         endpoint_in_flight: count_or_off(&fields, "endpoint_in_flight", out),
         connections: count_or_off(&fields, "connections", out),
     }
 }
 
-/// `in_flight`, `pending` and `pending_wait` among `fields`.
-pub(super) fn in_flight(fields: &Fields<'_>, out: &mut Diagnostics) -> InFlightLimit {
+/// `in_flight`, `pending` and `pending_wait` among `fields`; one waits for what is limited by the keys `room`.
+pub(super) fn in_flight(
+    fields: &Fields<'_>,
+    room: &[&str],
+    out: &mut Diagnostics,
+) -> InFlightLimit {
     let mut limit = InFlightLimit {
         in_flight: count_or_off(fields, "in_flight", out),
         ..InFlightLimit::default()
@@ -45,7 +50,9 @@ pub(super) fn in_flight(fields: &Fields<'_>, out: &mut Diagnostics) -> InFlightL
     {
         limit.pending = read;
     }
-    let limited = fields.get("in_flight").is_some() || fields.is_mistyped("in_flight");
+    let limited = room
+        .iter()
+        .any(|key| fields.get(key).is_some() || fields.is_mistyped(key));
     if let Some(item) = pending.filter(|_| limit.pending > 0 && !limited) {
         out.push(
             Diagnostic::warning(format!("{} has nothing to wait for", item.title()))

@@ -140,5 +140,5 @@ fn read_limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostic
     {
         limits.headers = read;
     }
-    limits.in_flight = limits::in_flight(&fields, out);
+    limits.in_flight = limits::in_flight(&fields, &["in_flight"], out);
 }

@@ -5,6 +5,7 @@
 //! What is held stands in the exchange, and so lasts to the end of the answer's body, or of the pipe that it became. What
 //! is not configured is not asked.
 
+pub mod endpoints;
 pub mod layer;
 mod rate;
 

@@ -14,10 +14,12 @@ use crate::policy::retry::NotRetried;
 use crate::route::mirror::MAX_IN_FLIGHT;
 use crate::snapshot::Snapshot;
 use crate::snapshot::limits::Limits;
+use crate::telemetry::limits::Scope;
 use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::members::{Listed, Members, Settings};
 use crate::upstream::pool::PoolSettings;
+use crate::upstream::queue::Queue;
 use crate::upstream::{Upstream, UpstreamLimits};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -93,7 +95,7 @@ fn compile_upstream(
         discovery,
         health_check: section.health_check.as_ref().and_then(health_check),
         outlier: section.outlier.as_ref().map(outlier),
-        limits: upstream_limits(section, limits),
+        limits: upstream_limits(section, limits, before, environment),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         pool: pool_settings(section, preserve_header_case),
@@ -109,7 +111,12 @@ fn compile_upstream(
 }
 
 /// A request takes a connection for itself, so the limit of connections is one of requests, too.
-fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits {
+fn upstream_limits(
+    section: &model::Upstream,
+    limits: &Limits,
+    before: Option<Before<'_>>,
+    environment: &Environment,
+) -> UpstreamLimits {
     let (requests, connections) = (
         section.limits.endpoint_in_flight,
         section.limits.connections,
@@ -130,7 +137,30 @@ fn upstream_limits(section: &model::Upstream, limits: &Limits) -> UpstreamLimits
         } else {
             "endpoint_in_flight"
         },
+        queue: queue(section, before, environment),
     }
+}
+
+/// The queue of an equal section before, or a new one; none where endpoints have no limit or nobody may wait.
+fn queue(
+    section: &model::Upstream,
+    before: Option<Before<'_>>,
+    environment: &Environment,
+) -> Option<Arc<Queue>> {
+    let limits = &section.limits;
+    let limited = limits.endpoint_in_flight.or(limits.connections).is_some();
+    let (places, patience) = (limits.in_flight.pending, limits.in_flight.pending_wait);
+    if !limited || places == 0 {
+        return None;
+    }
+    let equal = before.filter(|(old, _)| old.limits == *limits);
+    let kept = equal.and_then(|(_, upstream)| upstream.limits.queue.clone());
+    kept.or_else(|| {
+        let metrics = environment
+            .metrics
+            .admission(Scope::Endpoint, &section.name.value);
+        Some(Arc::new(Queue::new(places, patience, metrics)))
+    })
 }
 
 fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolSettings {
