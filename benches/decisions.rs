@@ -262,6 +262,7 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         status: Some(StatusCode::OK),
         reason: None,
         cause: None,
+        limit: None,
         not_retried: None,
         queued: Duration::ZERO,
         observed: None,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
+pub use crate::telemetry::record::Limit;
+
 use crate::upstream::Upstream;
 use crate::upstream::admission::NoRoom;
 use crate::upstream::connect::ConnectError;
@@ -123,15 +125,6 @@ pub struct Refusal {
     pub last_error: Option<String>,
     /// Further fields of the answer.
     pub headers: HeaderMap,
-}
-
-/// A limit of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
-    /// Where it stands: `upstreams.pay.limits.in_flight`.
-    pub key: String,
-    /// Its value, as written.
-    pub value: String,
 }
 
 /// On which side the cause lies.

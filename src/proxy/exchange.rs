@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::admit::Held;
 use super::error::ProxyError;
+use super::limits;
 use super::{ConnInfo, Engine};
 use crate::policy::retry::Replayable;
 use crate::snapshot::{Listener, Snapshot};
@@ -70,6 +71,7 @@ impl Exchange {
             status: None,
             reason: None,
             cause: None,
+            limit: None,
             not_retried: None,
             queued: Duration::ZERO,
             observed: None,
@@ -111,6 +113,7 @@ impl Exchange {
         if record.reason.is_none() {
             record.reason = Some(error.reason());
             record.cause = error.cause();
+            record.limit = limits::reached(&self.snapshot, &record, error);
         }
     }
 

@@ -15,6 +15,7 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
+pub mod limits;
 pub mod mirror;
 pub mod request_id;
 pub mod respond;

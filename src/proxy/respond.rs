@@ -11,13 +11,11 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::body::ProxyBody;
-use super::error::{Limit, ProxyError};
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
 use crate::route::Reply;
-use crate::snapshot::Snapshot;
-use crate::snapshot::timers::Timer;
-use crate::telemetry::record::RequestRecord;
+use crate::telemetry::record::{Limit, RequestRecord};
 use crate::telemetry::route::NO_ROUTE;
 use crate::upstream::connect::ConnectError;
 
@@ -26,8 +24,8 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// What a client reads that did not finish its request's head in time. There is no exchange yet to answer in, so the
 /// connection writes it as it stands.
 pub const HEADER_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 121\r\n\r\n\
-{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time\",\"details\":{\"side\":\"downstream\"}}";
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 165\r\n\r\n\
+{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time (`timeouts.request_header` of the listener)\",\"details\":{\"side\":\"downstream\"}}";
 
 /// The answer to a request that met `error`.
 pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
@@ -36,11 +34,8 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
         .snapshot
         .forwarding
         .trusts(exchange.connection.peer.ip());
-    let (body, request_id) = exchange.note(|record| {
-        let limit = limit(&exchange.snapshot, record, error);
-        let body = body(record, error, limit.as_ref(), trusted);
-        (body, record.request_id.clone())
-    });
+    let (body, request_id) =
+        exchange.note(|record| (body(record, error, trusted), record.request_id.clone()));
     let mut response = Response::new(ProxyBody::full(body.to_string()));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
@@ -97,24 +92,8 @@ fn whole_seconds(wait: Duration) -> u64 {
         .max(1)
 }
 
-/// The limit of the configuration that was reached.
-fn limit(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) -> Option<Limit> {
-    if let Some(refusal) = error.refusal() {
-        return refusal.limit.clone();
-    }
-    let timer = match error {
-        ProxyError::RequestTimeout => Timer::Request,
-        ProxyError::AttemptTimeout => Timer::Attempt,
-        ProxyError::UpstreamIdle | ProxyError::ClientIdle => Timer::Idle,
-        ProxyError::Connect(ConnectError::Timeout(_)) => Timer::Connect,
-        _ => return None,
-    };
-    let upstream = record.upstream.as_deref().unwrap_or_default();
-    let (key, value) = snapshot.timer(timer, &record.route.route, upstream)?;
-    Some(Limit { key, value })
-}
-
-fn body(record: &RequestRecord, error: &ProxyError, limit: Option<&Limit>, trusted: bool) -> Value {
+fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
+    let limit = record.limit.as_ref().filter(|_| trusted);
     let mut details = Map::new();
     let mut detail = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -154,7 +133,7 @@ fn body(record: &RequestRecord, error: &ProxyError, limit: Option<&Limit>, trust
             .and_then(|id| id.to_str().ok())
             .map(Into::into),
     );
-    if let Some(limit) = limit.filter(|_| trusted) {
+    if let Some(limit) = limit {
         let limit = json!({ "key": limit.key, "value": limit.value });
         details.insert("limit".into(), limit);
     }

@@ -42,6 +42,11 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     if let Some(cause) = &record.cause {
         text_field(out, ",\"cause\":", cause);
     }
+    if let Some(limit) = &record.limit {
+        text_field(out, ",\"limit\":{\"key\":", &limit.key);
+        text_field(out, ",\"value\":", &limit.value);
+        out.push(b'}');
+    }
     if let Some(why) = record.not_retried {
         text_field(out, ",\"not_retried\":", why);
     }

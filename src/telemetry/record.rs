@@ -33,6 +33,8 @@ pub struct RequestRecord {
     pub reason: Option<&'static str>,
     /// What the system said below the reason.
     pub cause: Option<String>,
+    /// The limit of the configuration behind the reason.
+    pub limit: Option<Limit>,
     /// Why a failed attempt was not followed by another one; a word of a closed list.
     pub not_retried: Option<&'static str>,
     /// How long it waited until a limit let it go on.
@@ -49,6 +51,15 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// Hash of the configuration that served it.
     pub config: Arc<str>,
+}
+
+/// A limit of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Where it stands: `upstreams.pay.limits.in_flight`.
+    pub key: String,
+    /// Its value, as written.
+    pub value: String,
 }
 
 /// One try at one endpoint.

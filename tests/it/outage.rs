@@ -75,14 +75,20 @@ fn answer(peer: &mut Peer) -> Then {
     Then::KeepAlive
 }
 
-fn yaml(endpoints: &[SocketAddr]) -> String {
+/// Every policy that may take an endpoint out, with times so short that the faulty one is asked again and again.
+const POLICIES: &str = "    circuit_breaker: { open_for: 100ms }\n\
+                        \x20   outlier: { eject_for: 100ms, max_eject_for: 200ms }\n\
+                        \x20   health_check: { tcp: {}, interval: 50ms, timeout: 50ms }\n\
+                        \x20   limits: { in_flight: 100, endpoint_in_flight: 50, pending: 50 }\n";
+
+fn yaml(endpoints: &[SocketAddr], policies: &str) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
     format!(
         "listeners: {{ inbound: {{ address: 127.0.0.1:0 }} }}\n\
          routes:\n  - name: app\n    forward: app\n    timeout: 10s\n\
          \x20   retry: {{ per_try_timeout: 300ms, backoff: {{ base: 1ms }} }}\n\
          upstreams:\n  app:\n    endpoints: [{}]\n\
-         \x20   retry_budget: {{ percent: 100% }}\n",
+         \x20   retry_budget: {{ percent: 100% }}\n{policies}",
         endpoints.join(", ")
     )
 }
@@ -114,8 +120,8 @@ fn failures(proxy: &Proxy, each: usize) -> usize {
     failed.into_inner()
 }
 
-#[test]
-fn a_faulty_endpoint_among_good_ones_costs_clients_nothing_that_could_be_saved() {
+/// Puts one faulty endpoint beside two good ones; each fault in turn, for so many requests of each client.
+fn suffer(policies: &str, each: usize) {
     let fault = Arc::new(AtomicUsize::new(0));
     let current = Arc::clone(&fault);
     let faulty = Origin::start(move |request, peer| {
@@ -124,29 +130,45 @@ fn a_faulty_endpoint_among_good_ones_costs_clients_nothing_that_could_be_saved()
     let good: Vec<Origin> = (0..2)
         .map(|_| Origin::start(|request, peer| act(Fault::None, request, peer)))
         .collect();
-    let proxy = Proxy::start(&yaml(&[
-        faulty.address(),
-        good[0].address(),
-        good[1].address(),
-    ]));
+    let endpoints = [faulty.address(), good[0].address(), good[1].address()];
+    let proxy = Proxy::start(&yaml(&endpoints, policies));
+    let mut cut = 0;
     for (index, kind) in FAULTS.into_iter().enumerate() {
+        // Sound again, and in service again, before the next fault.
+        fault.store(0, Ordering::SeqCst);
+        let before = faulty.count();
+        eventually("it is back", || {
+            proxy.client().get("/back");
+            faulty.count() > before
+        });
         fault.store(index, Ordering::SeqCst);
         let before = faulty.count();
-        let failed = failures(&proxy, 12);
+        let failed = failures(&proxy, each);
         assert!(
             faulty.count() > before,
             "{kind:?}: nobody asked the faulty endpoint"
         );
         if kind == Fault::ResetMidBody {
             assert_eq!(failed, faulty.count() - before, "{kind:?}");
+            cut += failed;
             eventually("each one has its reason in the log", || {
-                let cut = |line: &&serde_json::Value| line["reason"] == "upstream_body_reset";
-                proxy.access_log().iter().filter(cut).count() == failed
+                let is_cut = |line: &&serde_json::Value| line["reason"] == "upstream_body_reset";
+                proxy.access_log().iter().filter(is_cut).count() == cut
             });
         } else {
             assert_eq!(failed, 0, "{kind:?}");
         }
     }
+}
+
+#[test]
+fn a_faulty_endpoint_among_good_ones_costs_clients_nothing_that_could_be_saved() {
+    suffer("", 12);
+}
+
+#[test]
+fn nor_does_it_with_every_policy_on() {
+    suffer(POLICIES, 60);
 }
 
 #[test]
@@ -158,7 +180,7 @@ fn an_endpoint_that_is_killed_and_comes_back_costs_clients_nothing() {
     };
     let good = Origin::start(|request, peer| act(Fault::None, request, peer));
     let mut mortal = Some(start());
-    let proxy = Proxy::start(&yaml(&[address, good.address()]));
+    let proxy = Proxy::start(&yaml(&[address, good.address()], POLICIES));
     for _ in 0..3 {
         assert_eq!(failures(&proxy, 10), 0, "while it lives");
         drop(mortal.take());
@@ -166,11 +188,10 @@ fn an_endpoint_that_is_killed_and_comes_back_costs_clients_nothing() {
         mortal = Some(start());
     }
     let back = mortal.as_ref().map(Origin::count);
-    assert_eq!(failures(&proxy, 10), 0);
-    assert!(
-        mortal.as_ref().map(Origin::count) > back,
-        "it is asked again"
-    );
+    eventually("it is asked again", || {
+        assert_eq!(failures(&proxy, 1), 0);
+        mortal.as_ref().map(Origin::count) > back
+    });
 }
 
 #[test]
@@ -183,7 +204,7 @@ fn what_cannot_be_saved_is_answered_with_its_reason() {
         (Fault::Slow, 504, "ATTEMPT_TIMEOUT"),
     ] {
         let origin = Origin::start(move |request, peer| act(fault, request, peer));
-        let proxy = Proxy::start(&yaml(&[origin.address()]));
+        let proxy = Proxy::start(&yaml(&[origin.address()], ""));
         let answer = proxy.client().get("/x");
         assert_eq!(answer.status(), status, "{fault:?}");
         let json = answer.json();

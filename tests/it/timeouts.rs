@@ -158,7 +158,12 @@ fn an_answer_that_is_not_complete_within_the_routes_time_is_cut() {
     let mut client = proxy.client();
     client.send("GET /drip HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(client.try_read().is_err());
-    assert_eq!(proxy.access_line("/drip")["reason"], "request_timeout");
+    let line = proxy.access_line("/drip");
+    assert_eq!(line["reason"], "request_timeout");
+    assert!(
+        line["limit"]["key"].as_str().unwrap().ends_with(".timeout"),
+        "{line}"
+    );
 }
 
 #[test]
