@@ -257,7 +257,7 @@ impl Shared {
                         more => format!(" and {more} more"),
                     };
                     let names = kept.get(..shown).unwrap_or_default().join(", ");
-                    let detail = format!("pools and turns of {names}{more}");
+                    let detail = format!("pools, turns and breakers of {names}{more}");
                     tracing::info!(detail, "  kept");
                 }
             }
