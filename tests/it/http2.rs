@@ -211,7 +211,8 @@ fn one_connection_spreads_its_requests_over_all_endpoints() {
         .iter()
         .map(|origin| origin.address().to_string())
         .collect();
-    for balance in ["round_robin", "least_connections"] {
+    // The second one shares what is under way, and so depends on how fast each answers.
+    for (balance, within) in [("round_robin", 95..=105), ("least_connections", 60..=140)] {
         let proxy = Proxy::start(&format!(
             "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app }}\n\
              upstreams:\n  app: {{ endpoints: [{}], balance: {balance} }}\n",
@@ -233,7 +234,7 @@ fn one_connection_spreads_its_requests_over_all_endpoints() {
         });
         for (origin, before) in origins.iter().zip(before) {
             let share = origin.count() - before;
-            assert!((95..=105).contains(&share), "{balance}: {share} of 800");
+            assert!(within.contains(&share), "{balance}: {share} of 800");
         }
     }
 }
