@@ -36,6 +36,7 @@ pub(super) const LISTENER_LIMITS: &[&str] = &[
     "connections",
     "header_bytes",
     "headers",
+    "min_body_rate",
     "in_flight",
     "pending",
     "pending_wait",
