@@ -101,7 +101,7 @@ fn a_client_that_drips_its_body_is_answered_408_and_the_app_is_not_blamed() {
     assert!(client.is_closed());
     let line = proxy.access_line("/drip");
     assert_eq!(line["reason"], "client_body_too_slow");
-    assert_eq!(line["attempts"].as_array().map_or(1, Vec::len), 1, "{line}");
+    assert_eq!(line["attempts"].as_array().unwrap().len(), 1, "{line}");
     // One failure would have opened the circuit breaker.
     assert_eq!(proxy.client().get("/after").status(), 200);
 }
