@@ -3,6 +3,7 @@
 //! Path: `proxy` asks, acts and records.
 
 pub mod backoff;
+pub mod body_rate;
 pub mod budget;
 pub mod circuit_breaker;
 pub mod concurrency;

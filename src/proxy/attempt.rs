@@ -249,9 +249,10 @@ impl<'a> AttemptTrace<'a> {
             | ProxyError::RequestTimeout
             | ProxyError::AttemptTimeout
             | ProxyError::DeadlineExceeded => AttemptResult::Timeout,
-            ProxyError::ClientIdle | ProxyError::ClientBody | ProxyError::ClientGone => {
-                AttemptResult::Cancelled
-            }
+            ProxyError::ClientIdle
+            | ProxyError::ClientTooSlow
+            | ProxyError::ClientBody
+            | ProxyError::ClientGone => AttemptResult::Cancelled,
             _ => AttemptResult::Reset,
         };
         self.end(result, Outcome::Failed(error.reason()));

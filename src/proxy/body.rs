@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::verdict;
-use super::wait::past;
+use super::wait::{is_too_slow, next_look, past};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::Verdict;
 use crate::upstream::admission::Admission;
@@ -290,13 +290,16 @@ impl EndpointBody {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
         let limits = self.limits;
         loop {
-            let silent_until = *self.waiting_since.get_or_insert_with(Instant::now) + limits.idle;
+            let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
+            let silent_until = waiting_since + limits.idle;
+            let upload = self.upload.as_deref();
             let end = limits.deadline.end();
             let end = end.map(|(end, clock)| (Instant::from_std(end), clock));
             let next = end.map_or(silent_until, |(end, _)| end.min(silent_until));
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(sleep_until(next)));
+            let timer = self.timer.get_or_insert_with(|| {
+                let look = next_look(upload, waiting_since);
+                Box::pin(sleep_until(look.map_or(next, |look| look.min(next))))
+            });
             // See `attempt`: the clock goes on when the task's share of time is used up.
             if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
@@ -305,11 +308,16 @@ impl EndpointBody {
             if let Some((_, clock)) = end.filter(|(end, _)| *end <= now) {
                 return Poll::Ready(past(clock));
             }
+            if is_too_slow(upload, now) {
+                return Poll::Ready(ProxyError::ClientTooSlow);
+            }
             if silent_until > now {
-                timer.as_mut().reset(next);
+                let look = next_look(upload, now);
+                timer
+                    .as_mut()
+                    .reset(look.map_or(next, |look| look.min(next)));
                 continue;
             }
-            let upload = self.upload.as_ref();
             let uploaded = upload.map_or(0, |upload| upload.bytes());
             if uploaded == self.uploaded {
                 return Poll::Ready(match upload.map(|upload| upload.state()) {

@@ -53,6 +53,9 @@ pub enum ProxyError {
     /// The client stopped sending its body.
     #[error("the client stopped sending the request's body")]
     ClientIdle,
+    /// The client sent its body more slowly than it may.
+    #[error("the client sent the request's body too slowly")]
+    ClientTooSlow,
     /// The client broke off its body.
     #[error("the client broke off the request's body")]
     ClientBody,
@@ -235,6 +238,7 @@ impl ProxyError {
             Self::BadRequest(_) => downstream("bad_request", S::BAD_REQUEST, "read_head"),
             Self::ConnectMethod => downstream("method_not_allowed", S::METHOD_NOT_ALLOWED, "read_head"),
             Self::ClientIdle => downstream("client_idle_timeout", S::REQUEST_TIMEOUT, "body"),
+            Self::ClientTooSlow => downstream("client_body_too_slow", S::REQUEST_TIMEOUT, "body"),
             Self::ClientBody => downstream("client_body_aborted", S::BAD_REQUEST, "body"),
             Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),

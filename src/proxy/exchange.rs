@@ -18,6 +18,7 @@ use super::admit::Held;
 use super::error::ProxyError;
 use super::limits;
 use super::{ConnInfo, Engine};
+use crate::policy::body_rate::{GRACE, Pace};
 use crate::policy::retry::Replayable;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
@@ -125,9 +126,11 @@ impl Exchange {
     /// Notes the request's body, of which up to `keep` bytes are kept for another attempt; `tap` sees it
     /// pass.
     pub fn open_upload(&self, body: Incoming, keep: usize, tap: Option<Box<dyn Tap>>) {
-        let upload = self
-            .upload
-            .get_or_init(|| Upload::new(body, keep, &self.engine.replay_room, tap));
+        let upload = self.upload.get_or_init(|| {
+            let rate = self.listener.limits.min_body_rate;
+            let pace = rate.map(|rate| Pace::new(rate, GRACE));
+            Upload::new(body, keep, &self.engine.replay_room, tap, pace)
+        });
         if !self.snapshot.limits.memory.may_buffer() {
             upload.forget(Replayable::NoMemory);
         }

@@ -103,8 +103,12 @@ fn pass_on(
         // Without chunks its end is the connection's end; this version keeps hyper from promising otherwise.
         head.version = version;
     }
+    let stream = is_stream(&head);
+    if let Some(upload) = upload.as_ref().filter(|_| stream) {
+        upload.unhurried();
+    }
     let limits = BodyLimits {
-        deadline: if is_stream(&head) {
+        deadline: if stream {
             deadline.of_stream()
         } else {
             deadline

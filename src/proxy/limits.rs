@@ -13,6 +13,10 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
     if let Some(refusal) = error.refusal() {
         return refusal.limit.clone();
     }
+    if matches!(error, ProxyError::ClientTooSlow) {
+        let (key, value) = snapshot.min_body_rate(&record.route.listener)?;
+        return Some(Limit { key, value });
+    }
     let timer = match error {
         ProxyError::RequestTimeout => Timer::Request,
         ProxyError::AttemptTimeout => Timer::Attempt,

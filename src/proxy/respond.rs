@@ -195,6 +195,9 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
         ProxyError::AttemptTimeout => format!(
             "{endpoint} of upstream `{upstream}` did not answer within the time of one attempt"
         ),
+        ProxyError::ClientTooSlow => {
+            "the client sent fewer bytes of the request's body per second than it must".to_owned()
+        }
         // The others have no names to tell.
         _ => error.to_string(),
     }
@@ -204,9 +207,10 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
 fn error_type(error: &ProxyError) -> &'static str {
     match error {
         ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
-        ProxyError::ClientBody | ProxyError::ClientGone | ProxyError::ClientIdle => {
-            "http_request_error"
-        }
+        ProxyError::ClientBody
+        | ProxyError::ClientGone
+        | ProxyError::ClientIdle
+        | ProxyError::ClientTooSlow => "http_request_error",
         ProxyError::NoRoute => "destination_not_found",
         ProxyError::RateLimited(_) => "http_request_denied",
         ProxyError::Overloaded(..) => "connection_limit_reached",

@@ -40,6 +40,7 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         | ProxyError::NoRoute
         | ProxyError::NoEndpoint(_)
         | ProxyError::ClientIdle
+        | ProxyError::ClientTooSlow
         | ProxyError::ClientBody
         | ProxyError::ClientGone
         | ProxyError::RateLimited(_)

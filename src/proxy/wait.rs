@@ -2,6 +2,7 @@
 //!
 //! Path: [`super::attempt`]. Every end by time says which clock it was.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -13,7 +14,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::policy::deadline::{Clock, Deadline};
 use crate::upstream::connection::{Connection, SendFailure};
-use crate::upstream::request_body::{RequestBody, UploadState};
+use crate::upstream::request_body::{RequestBody, Upload, UploadState};
 
 /// By when an attempt must have its answer's head.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,17 @@ pub fn past(clock: Clock) -> ProxyError {
     }
 }
 
+/// When to look how fast the client sends its body, where that matters.
+pub fn next_look(upload: Option<&Upload>, now: Instant) -> Option<Instant> {
+    let left = upload?.patience(now.into_std())?;
+    now.checked_add(left)
+}
+
+/// Whether the client sends its body more slowly than it may.
+pub fn is_too_slow(upload: Option<&Upload>, now: Instant) -> bool {
+    upload.and_then(|upload| upload.patience(now.into_std())) == Some(Duration::ZERO)
+}
+
 /// The limits of a wait for an answer's head.
 pub struct Wait<'a> {
     /// The request.
@@ -97,7 +109,7 @@ impl Wait<'_> {
         let mut taken = self.exchange.upload().map_or(0, |upload| upload.bytes());
         let sending = connection.send(request);
         tokio::pin!(sending);
-        let timer = sleep_until(self.next(silent_since));
+        let timer = sleep_until(self.next(silent_since, self.since));
         tokio::pin!(timer);
         loop {
             tokio::select! {
@@ -117,22 +129,28 @@ impl Wait<'_> {
                     if let Some(error) = self.overdue(silent_since, now) {
                         return Err(WaitFailure::Timer(error));
                     }
-                    timer.as_mut().reset(self.next(silent_since));
+                    timer.as_mut().reset(self.next(silent_since, now));
                 }
             }
         }
     }
 
-    fn next(&self, silent_since: Instant) -> Instant {
+    fn next(&self, silent_since: Instant, now: Instant) -> Instant {
         let silent_until = silent_since + self.idle;
-        self.end
+        let next = self
+            .end
             .at
-            .map_or(silent_until, |(end, _)| end.min(silent_until))
+            .map_or(silent_until, |(end, _)| end.min(silent_until));
+        let look = next_look(self.exchange.upload().map(Arc::as_ref), now);
+        look.map_or(next, |look| look.min(next))
     }
 
     fn overdue(&self, silent_since: Instant, now: Instant) -> Option<ProxyError> {
         if let Some(error) = self.end.passed(now) {
             return Some(error);
+        }
+        if is_too_slow(self.exchange.upload().map(Arc::as_ref), now) {
+            return Some(ProxyError::ClientTooSlow);
         }
         if silent_since + self.idle > now {
             return None;

@@ -1,4 +1,4 @@
-//! Where the time limits of a request stand in the file, for whoever has to tell that one fired.
+//! Where the time limits, and the one of speed, of a request stand in the file, for whoever has to tell that one fired.
 //!
 //! Path: `proxy::respond`, on its way to an answer that nobody wanted; looked up by name.
 
@@ -29,6 +29,17 @@ impl Snapshot {
             Timer::Connect | Timer::Idle => self.upstream_timer(timer, upstream)?,
         };
         Some((key, Pretty::Time(value).to_string()))
+    }
+
+    /// Key and value of the rate at which clients of `listener` must send their bodies.
+    pub fn min_body_rate(&self, listener: &str) -> Option<(String, String)> {
+        let sections = &self.config.listeners;
+        let section = sections.iter().find(|it| it.name.value == listener)?;
+        let rate = section.limits.min_body_rate?;
+        Some((
+            format!("listeners.{listener}.limits.min_body_rate"),
+            Pretty::Bytes(rate.get().into()).to_string(),
+        ))
     }
 
     fn route_timer(&self, timer: Timer, route: &str) -> Option<(String, Duration)> {

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use super::replay_room::{Kept, ReplayRoom};
+use crate::policy::body_rate::Pace;
 use crate::policy::retry::Replayable;
 
 /// Where an upload stands.
@@ -36,6 +38,8 @@ pub enum UploadState {
 pub struct Upload {
     bytes: AtomicU64,
     state: AtomicU8,
+    /// How fast the client has to be, if it has to.
+    pace: Option<Mutex<Pace>>,
     /// Nobody else wants the lock but for a moment between two attempts.
     source: Mutex<Source>,
 }
@@ -48,16 +52,19 @@ struct Source {
 }
 
 impl Upload {
-    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt. `tap` sees it pass, once.
+    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt. `tap` sees it pass, once;
+    /// `pace` is what the client has to keep.
     pub fn new(
         incoming: Incoming,
         keep: usize,
         room: &Arc<ReplayRoom>,
         tap: Option<Box<dyn Tap>>,
+        pace: Option<Pace>,
     ) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicU64::new(0),
             state: AtomicU8::new(UploadState::Flowing as u8),
+            pace: pace.map(Mutex::new),
             source: Mutex::new(Source {
                 incoming,
                 kept: Kept::new(keep, room),
@@ -89,8 +96,31 @@ impl Upload {
         self.source.lock().kept.replayable()
     }
 
+    /// How long the client may go on as it does before anybody looks again; zero: it is too slow. `None`: nobody minds,
+    /// or its part is over.
+    pub fn patience(&self, now: Instant) -> Option<Duration> {
+        let pace = self.pace.as_ref()?;
+        match self.state() {
+            UploadState::Failed | UploadState::Complete => None,
+            UploadState::Flowing | UploadState::AwaitingClient => {
+                Some(pace.lock().left(self.bytes(), now))
+            }
+        }
+    }
+
+    /// Lets the client take its time from now on.
+    pub fn unhurried(&self) {
+        if let Some(pace) = &self.pace {
+            pace.lock().release();
+        }
+    }
+
     /// The body from its beginning, for an attempt; only one at a time is polled.
     pub fn body(self: &Arc<Self>) -> RequestBody {
+        if let Some(pace) = &self.pace {
+            // Between two attempts nobody asked the client.
+            pace.lock().forgive();
+        }
         let prefix = self.source.lock().kept.copy();
         RequestBody {
             upload: Some(Arc::clone(self)),
@@ -113,7 +143,15 @@ impl Upload {
         }
         let source = &mut *self.source.lock();
         self.set(UploadState::AwaitingClient);
-        let frame = ready!(Pin::new(&mut source.incoming).poll_frame(cx));
+        let frame = Pin::new(&mut source.incoming).poll_frame(cx);
+        if let Some(pace) = &self.pace {
+            let now = tokio::time::Instant::now().into_std();
+            match frame {
+                Poll::Pending => pace.lock().awaits(now),
+                Poll::Ready(_) => pace.lock().came(now),
+            }
+        }
+        let frame = ready!(frame);
         let Some(Ok(frame)) = frame else {
             match frame {
                 None => self.complete(source),

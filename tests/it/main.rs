@@ -55,6 +55,7 @@ mod reload_under_load;
 mod retries;
 mod rewrite;
 mod routes;
+mod slow_bodies;
 mod split;
 mod stale_connections;
 mod streaming;

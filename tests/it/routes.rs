@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use outrigger::admin::status::Outcome;
+use outrigger::snapshot::diff::changes;
 
 use crate::support::client::{Answer, Client};
 use crate::support::origin::Origin;
@@ -306,4 +307,58 @@ fn a_rule_is_told_to_be_covered_only_where_the_other_one_serves() {
     assert_eq!(messages("listeners: [a, b],", "listeners: [b],"), 1);
     assert_eq!(messages("listeners: [a],", ""), 0);
     assert_eq!(messages("listeners: [a],", "listeners: [b],"), 0);
+}
+
+#[test]
+fn a_grpc_service_or_one_of_its_methods_may_stand_for_a_path() {
+    let house = House::new();
+    let proxy = house.proxy(
+        "  inbound: { address: 127.0.0.1:0 }\n",
+        "  - { name: root, forward: a }\n  \
+         - { name: service, match: { grpc: { service: pay.v1.Payments } }, forward: b }\n  \
+         - { name: method, match: [{ grpc: { service: pay.v1.Payments, method: Charge } }], forward: c }\n  \
+         - { name: blue, match: { grpc: { service: pay.v1.Payments, method: Charge }, headers: { x-tenant: blue } }, forward: d }\n",
+    );
+    let mut client = proxy.client();
+    for (method, path, expected) in [
+        ("POST", "/pay.v1.Payments/Charge", "c"),
+        ("GET", "/pay.v1.Payments/Charge", "c"),
+        ("POST", "/pay.v1.Payments/Refund", "b"),
+        ("POST", "/pay.v1.Payments/ChargeAll", "b"),
+        ("POST", "/pay.v1.Payments/Charge/x", "b"),
+        ("POST", "/pay.v1.Payments/charge", "b"),
+        ("POST", "/pay.v1.PaymentsAdmin/Charge", "a"),
+        ("POST", "/pay.v1.payments/Charge", "a"),
+        ("POST", "/x/pay.v1.Payments/Charge", "a"),
+    ] {
+        assert_eq!(
+            ask(&mut client, method, "h", path).text(),
+            expected,
+            "{method} {path}"
+        );
+    }
+    client.send(
+        "POST /pay.v1.Payments/Charge HTTP/1.1\r\nhost: h\r\nx-tenant: blue\r\ncontent-length: 0\r\n\r\n",
+    );
+    assert_eq!(client.read().text(), "d");
+}
+
+#[test]
+fn a_grpc_rule_is_shown_as_its_path() {
+    let config = |rule: &str| {
+        crate::config_mistakes::checked(&format!(
+            "listeners: {{ a: {{ address: 127.0.0.1:1 }} }}\n\
+             routes: [{{ name: x, match: {{ {rule} }}, forward: app }}]\n\
+             upstreams: {{ app: {{ endpoints: [127.0.0.1:3] }} }}\n"
+        ))
+        .0
+    };
+    let method = config("grpc: { service: pay.v1.Payments, method: Charge }");
+    let service = config("grpc: { service: pay.v1.Payments }");
+    assert_eq!(
+        changes(&method, &service),
+        ["routes.x.match[0] path exactly /pay.v1.Payments/Charge → path /pay.v1.Payments"]
+    );
+    let written = config("path: { exact: /pay.v1.Payments/Charge }");
+    assert!(changes(&method, &written).is_empty());
 }

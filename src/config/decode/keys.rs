@@ -36,6 +36,7 @@ pub(super) const LISTENER_LIMITS: &[&str] = &[
     "connections",
     "header_bytes",
     "headers",
+    "min_body_rate",
     "in_flight",
     "pending",
     "pending_wait",
@@ -76,7 +77,9 @@ pub(super) const RATE_KEY: &[&str] = &["header", "cookie", "query"];
 /// `routes[].limits`
 pub(super) const ROUTE_LIMITS: &[&str] = &["in_flight", "pending", "pending_wait"];
 /// `routes[].match[]`
-pub(super) const MATCH: &[&str] = &["host", "path", "methods", "headers", "query"];
+pub(super) const MATCH: &[&str] = &["host", "path", "grpc", "methods", "headers", "query"];
+/// `routes[].match[].grpc`
+pub(super) const GRPC: &[&str] = &["service", "method"];
 /// `routes[].match[].path`
 pub(super) const PATH: &[&str] = &["exact", "prefix", "regex"];
 /// `routes[].retry`
@@ -213,6 +216,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("routes[].limits", ROUTE_LIMITS),
     ("routes[].match[]", MATCH),
     ("routes[].match[].path", PATH),
+    ("routes[].match[].grpc", GRPC),
     ("routes[].retry", RETRY),
     ("routes[].retry.backoff", BACKOFF),
     ("routes[].match[].headers.*", VALUE),

@@ -1,16 +1,19 @@
 //! `listeners.*`
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 
-use super::super::diagnostics::Diagnostics;
+use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
     Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits, ListenerTimeouts,
     Located, Normalize,
 };
 use super::super::source::Span;
+use super::super::yaml::{Scalar, Value};
 use super::address::{self, Port};
-use super::fields::{Fields, Item};
+use super::fields::{Fields, Item, brief};
 use super::{keys, limits, scalars};
+use crate::units;
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Stands for an address that could not be read: port 0 collides with nothing.
@@ -140,5 +143,42 @@ fn read_limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostic
     {
         limits.headers = read;
     }
+    limits.min_body_rate = fields
+        .get("min_body_rate")
+        .and_then(|item| rate_or_off(&item, out));
     limits.in_flight = limits::in_flight(&fields, &["in_flight"], out);
+}
+
+/// Bytes per second.
+fn rate_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<NonZeroU32> {
+    if scalars::is_off(item, out)? {
+        return None;
+    }
+    if let Value::Scalar(scalar) = &item.node.value
+        && let Some(mistake) = rate_mistake(scalar)
+    {
+        let (what, label) = mistake;
+        let message = format!("{} {what}", item.title());
+        out.push(Diagnostic::error(message).at(item.at()).label(label));
+        return None;
+    }
+    scalars::bytes(item, 1..=1024 * 1024 * 1024, out).and_then(NonZeroU32::new)
+}
+
+/// What is wrong with a rate that would be right elsewhere.
+fn rate_mistake(scalar: &Scalar) -> Option<(&'static str, String)> {
+    let text = scalar.value();
+    if units::bytes(text) == Ok(0) {
+        return Some(("cannot be 0", "write `off` for no limit".to_owned()));
+    }
+    let size = text.strip_suffix("/s").map(str::trim_end)?;
+    let label = if scalar.shown.is_some() {
+        "correct that file".to_owned()
+    } else {
+        format!("write `{}`", brief(size))
+    };
+    Some((
+        "is a size; that it is per second need not be written",
+        label,
+    ))
 }

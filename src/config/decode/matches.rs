@@ -1,4 +1,5 @@
-//! `routes[].match[]`: host, path, methods; [`super::conditions`] reads headers and query.
+//! `routes[].match[]`: host, path, methods; [`super::conditions`] reads headers and query, [`super::grpc`] what stands for
+//! a path.
 //!
 //! Hosts are compared in lower case and without their port, paths by whole segments; what could never match under
 //! these rules is a mistake here.
@@ -10,14 +11,14 @@ use super::super::model::{HostMatch, Located, PathMatch, RouteMatch};
 use super::super::yaml::{Scalar, Value};
 use super::fields::{Fields, Item};
 use super::patterns::{self, Anchored};
-use super::{conditions, keys, scalars};
+use super::{conditions, grpc, keys, scalars};
 
 /// Reads one item of `match`; `None` after a mistake, for half a rule would match too much.
 pub(super) fn route_match(item: Item<'_>, out: &mut Diagnostics) -> Option<Located<RouteMatch>> {
     let at = item.key;
     let fields = Fields::of(item, keys::MATCH, out)?;
     let host = fields.get("host").map(|item| host(&item, out));
-    let path = fields.get("path").map(|item| path(item, out));
+    let path = path_or_grpc(&fields, out);
     let methods = fields.get("methods").map(|item| methods(&item, out));
     let headers = fields
         .get("headers")
@@ -43,10 +44,27 @@ pub(super) fn route_match(item: Item<'_>, out: &mut Diagnostics) -> Option<Locat
     ))
 }
 
-/// What is wrong with a value, and what to write.
-type Mistake = (&'static str, String);
+/// `path`, or what stands for it.
+fn path_or_grpc(fields: &Fields<'_>, out: &mut Diagnostics) -> Option<Option<PathMatch>> {
+    let grpc = fields.get("grpc");
+    let Some(item) = fields.get("path") else {
+        return grpc.map(|item| grpc::grpc(item, out));
+    };
+    if let Some(grpc) = grpc {
+        let title = grpc.path.rsplit_once('.').map_or("", |(rule, _)| rule);
+        let message = format!("`{title}` has both `path` and `grpc`, which is a path, too");
+        let both = Diagnostic::error(message).at(grpc.key);
+        out.push(both.label("keep one of them"));
+        return Some(None);
+    }
+    Some(path(item, out))
+}
 
-fn refuse<T>(
+/// What is wrong with a value, and what to write.
+pub(super) type Mistake = (&'static str, String);
+
+/// Tells `mistake`; never what a file holds.
+pub(super) fn refuse<T>(
     item: &Item<'_>,
     scalar: &Scalar,
     mistake: Mistake,

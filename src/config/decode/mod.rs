@@ -11,6 +11,7 @@ mod circuit_breaker;
 mod conditions;
 mod discovery;
 mod fields;
+mod grpc;
 mod header_rules;
 mod health;
 pub(super) mod keys;

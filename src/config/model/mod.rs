@@ -172,6 +172,9 @@ pub struct ListenerLimits {
     pub header_bytes: u32,
     /// `headers`: number of a request's header lines. 1 to 1,000; default 100.
     pub headers: u32,
+    /// `min_body_rate`: bytes per second that a client must send of a request's body, on average over the time in which it
+    /// was awaited. 1 B to 1 GiB; default `off`.
+    pub min_body_rate: Option<NonZeroU32>,
     /// `in_flight`, `pending`, `pending_wait`: requests of all its connections under way.
     pub in_flight: InFlightLimit,
 }
@@ -182,6 +185,7 @@ impl Default for ListenerLimits {
             connections: 10_000,
             header_bytes: 64 * 1024,
             headers: 100,
+            min_body_rate: None,
             in_flight: InFlightLimit::default(),
         }
     }

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::config::model::{Config, Listener};
+use crate::units::Pretty;
 use routes::write_route;
 use upstreams::{write_dns, write_upstream};
 
@@ -127,6 +128,13 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
         listener.limits.header_bytes.to_string(),
     );
     line("limits.headers", listener.limits.headers.to_string());
+    let rate = listener.limits.min_body_rate;
+    line(
+        "limits.min_body_rate",
+        rate.map_or("off".into(), |rate| {
+            format!("{} per second", Pretty::Bytes(rate.get().into()))
+        }),
+    );
     limits::write_in_flight(&listener.limits.in_flight, &mut line);
 }
 
