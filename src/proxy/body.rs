@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::verdict;
-use super::wait::{is_too_slow, next_look, past};
+use super::wait::{is_too_slow, past, with_look};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::Verdict;
 use crate::upstream::admission::Admission;
@@ -297,8 +297,7 @@ impl EndpointBody {
             let end = end.map(|(end, clock)| (Instant::from_std(end), clock));
             let next = end.map_or(silent_until, |(end, _)| end.min(silent_until));
             let timer = self.timer.get_or_insert_with(|| {
-                let look = next_look(upload, waiting_since);
-                Box::pin(sleep_until(look.map_or(next, |look| look.min(next))))
+                Box::pin(sleep_until(with_look(next, upload, waiting_since)))
             });
             // See `attempt`: the clock goes on when the task's share of time is used up.
             if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
@@ -312,10 +311,7 @@ impl EndpointBody {
                 return Poll::Ready(ProxyError::ClientTooSlow);
             }
             if silent_until > now {
-                let look = next_look(upload, now);
-                timer
-                    .as_mut()
-                    .reset(look.map_or(next, |look| look.min(next)));
+                timer.as_mut().reset(with_look(next, upload, now));
                 continue;
             }
             let uploaded = upload.map_or(0, |upload| upload.bytes());

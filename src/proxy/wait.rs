@@ -65,10 +65,11 @@ pub fn past(clock: Clock) -> ProxyError {
     }
 }
 
-/// When to look how fast the client sends its body, where that matters.
-pub fn next_look(upload: Option<&Upload>, now: Instant) -> Option<Instant> {
-    let left = upload?.patience(now.into_std())?;
-    now.checked_add(left)
+/// `next`, or sooner if by then somebody has to look how fast the client sends its body.
+pub fn with_look(next: Instant, upload: Option<&Upload>, now: Instant) -> Instant {
+    let left = upload.and_then(|upload| upload.patience(now.into_std()));
+    let look = left.and_then(|left| now.checked_add(left));
+    look.map_or(next, |look| look.min(next))
 }
 
 /// Whether the client sends its body more slowly than it may.
@@ -141,8 +142,7 @@ impl Wait<'_> {
             .end
             .at
             .map_or(silent_until, |(end, _)| end.min(silent_until));
-        let look = next_look(self.exchange.upload().map(Arc::as_ref), now);
-        look.map_or(next, |look| look.min(next))
+        with_look(next, self.exchange.upload().map(Arc::as_ref), now)
     }
 
     fn overdue(&self, silent_since: Instant, now: Instant) -> Option<ProxyError> {
