@@ -250,12 +250,15 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         outcome: Outcome::Status(StatusCode::OK),
         elapsed: Duration::from_micros(40_100),
         connect: None,
+        started: Duration::ZERO,
+        span: None,
     });
     RequestRecord {
         client: [10, 1, 2, 3].into(),
         method: Method::POST,
         uri: Uri::from_static("/v1/charge?id=7"),
         request_id: Some(HeaderValue::from_static("01JDF6W3V9T4N8Q2ZC5X7KB1MH")),
+        trace: None,
         route,
         upstream: Some("pay".into()),
         attempts,

@@ -20,6 +20,7 @@ use super::Engine;
 use super::attempt::take_pooled;
 use super::body::Lease;
 use super::exchange::Exchange;
+use super::trace;
 use crate::policy::failure::{Failure, Verdict};
 use crate::route::mirror::{MAX_BODY, Mirror};
 use crate::telemetry::metrics::AttemptResult;
@@ -99,6 +100,7 @@ impl Copy {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = head.headers.clone();
+        trace::tell(exchange, request.headers_mut());
         Some(Self {
             head: request.into_parts().0,
             upstream: Arc::clone(&mirror.upstream),

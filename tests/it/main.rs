@@ -60,4 +60,5 @@ mod stale_connections;
 mod streaming;
 mod timeouts;
 mod toxics;
+mod tracing;
 mod upgrade;

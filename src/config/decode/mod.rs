@@ -25,6 +25,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tracing;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};
@@ -58,6 +59,9 @@ pub(super) fn config(root: &Node, out: &mut Diagnostics) -> Config {
     }
     if let Some(item) = root.get("dns") {
         discovery::dns(item, &mut config.dns, out);
+    }
+    if let Some(item) = root.get("tracing") {
+        config.tracing = tracing::tracing(item, out);
     }
     process::process(&root, &mut config, out);
     config
