@@ -176,6 +176,9 @@ impl Drop for Exchange {
         if let Some(reason) = record.reason {
             record.route.failed(reason);
         }
+        if let Some(tracing) = &self.snapshot.tracing {
+            tracing.finish(record);
+        }
         if self.snapshot.access_log {
             self.engine
                 .log

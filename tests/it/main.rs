@@ -61,4 +61,5 @@ mod streaming;
 mod timeouts;
 mod toxics;
 mod tracing;
+mod tracing_export;
 mod upgrade;

@@ -81,7 +81,7 @@ pub fn compile(
             .deadline_header
             .as_ref()
             .and_then(|name| name.parse().ok()),
-        tracing: tracing::compile_tracing(&config, previous),
+        tracing: tracing::compile_tracing(&config, previous, &environment.metrics),
         access_log: config.access_log.output != LogOutput::Off,
         next_listener,
         config,

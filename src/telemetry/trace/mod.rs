@@ -5,17 +5,28 @@
 //! nothing else. Source: W3C Trace Context; the sidecar is one more hop of the trace.
 
 pub mod b3;
+pub mod collector;
 pub mod context;
+pub mod export;
+pub mod finished;
 pub mod ids;
 pub mod propagation;
+pub mod queue;
 pub mod sample;
 pub mod w3c;
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use http::HeaderMap;
 
+use super::record::RequestRecord;
+use collector::Target;
 use context::{Flags, Remote};
+use finished::Finished;
 use ids::{SpanId, TraceId};
 use propagation::Format;
+use queue::{Queue, SpanCounters};
 use sample::Sampler;
 
 /// The section `tracing`, ready to use.
@@ -24,6 +35,14 @@ pub struct Tracing {
     /// The formats that are read, in order; the first is the one that is written. Never empty.
     formats: Box<[Format]>,
     sampler: Sampler,
+    export: Option<Export>,
+}
+
+/// Where spans go.
+#[derive(Debug)]
+struct Export {
+    queue: Arc<Queue>,
+    target: Target,
 }
 
 /// The trace of one request, and the request's own span in it.
@@ -47,6 +66,30 @@ impl Tracing {
         Self {
             formats: formats.into(),
             sampler,
+            export: None,
+        }
+    }
+
+    /// Sends what is recorded to `target`; see [`Self::export`].
+    pub fn with_export(mut self, target: Target, counters: SpanCounters) -> Self {
+        let queue = Arc::new(Queue::new(counters));
+        self.export = Some(Export { queue, target });
+        self
+    }
+
+    /// What [`export::run`] needs, if spans are sent at all. To be run once.
+    pub fn export(&self) -> Option<(Arc<Queue>, Target)> {
+        let export = self.export.as_ref()?;
+        Some((Arc::clone(&export.queue), export.target.clone()))
+    }
+
+    /// Lets the spans of a request that is over be sent, if its trace is recorded.
+    pub fn finish(&self, record: &RequestRecord) {
+        if let (Some(export), Some(trace)) = (&self.export, record.trace)
+            && trace.flags.sampled
+        {
+            let finished = Finished::of(record, trace, SystemTime::now());
+            export.queue.push(finished);
         }
     }
 
@@ -91,6 +134,15 @@ impl Tracing {
 
     fn written(&self) -> Format {
         self.formats.first().copied().unwrap_or(Format::W3c)
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // The last request of its configuration is over: the exporter sends what waits, and ends.
+        if let Some(export) = &self.export {
+            export.queue.close();
+        }
     }
 }
 
