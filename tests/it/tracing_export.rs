@@ -245,3 +245,55 @@ fn a_changed_section_takes_effect_and_loses_nothing() {
     proxy.drain();
     assert_eq!((at_first.spans().len(), at_second.spans().len()), (4, 2));
 }
+
+#[test]
+fn a_copy_has_a_trace_of_its_own_that_leads_to_the_request() {
+    let (collector, received) = collector::http();
+    let (app, shadow) = (Origin::fixed("app"), Origin::fixed("shadow"));
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: a, forward: app, mirror: [shadow, dead] }}]\nupstreams:\n  app: {{ endpoints: [{}] }}\n  shadow: {{ endpoints: [{}] }}\n  dead: {{ endpoints: [{}] }}\n{}\n",
+        app.address(),
+        shadow.address(),
+        free_address(),
+        section(collector.address(), ""),
+    ));
+    let mut client = proxy.client();
+    client.send(format!(
+        "GET / HTTP/1.1\r\nhost: a\r\ntraceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1\r\n\r\n"
+    ));
+    assert_eq!(client.read().text(), "app");
+    eventually("four spans", || received.spans().len() == 4);
+    let spans = received.spans();
+    let server = spans.iter().find(|span| span.kind == 2).unwrap();
+    let copies: Vec<_> = spans
+        .iter()
+        .filter(|span| span.name.starts_with("mirror"))
+        .collect();
+    for copy in &copies {
+        let [link] = &copy.links[..] else {
+            panic!("{copy:?}")
+        };
+        assert_eq!(
+            (&link.trace_id, &link.span_id),
+            (&server.trace_id, &server.span_id)
+        );
+        assert!(copy.trace_id != server.trace_id && copy.parent_span_id.is_empty());
+        let failed = copy.name == "mirror dead";
+        assert_eq!(
+            text(&copy.attributes, "error.type").is_some(),
+            failed,
+            "{copy:?}"
+        );
+    }
+    let copy = copies
+        .iter()
+        .find(|copy| copy.name == "mirror shadow")
+        .unwrap();
+    let got = &shadow.requests()[0];
+    let told = format!("00-{}-{}-03", hex(&copy.trace_id), hex(&copy.span_id));
+    assert_eq!(
+        (got.header("traceparent"), got.header("tracestate")),
+        (Some(&*told), None)
+    );
+    assert_eq!(app.requests()[0].header("tracestate"), Some("a=1"));
+}

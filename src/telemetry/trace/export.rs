@@ -18,8 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::collector::{Client, Target};
-use super::finished::Finished;
-use super::queue::{BATCH, Queue};
+use super::queue::{BATCH, Entry, Queue};
 
 /// Longest time that spans wait for their batch to fill.
 const EVERY: Duration = Duration::from_secs(1);
@@ -53,8 +52,8 @@ pub async fn run(queue: Arc<Queue>, target: Target, ending: CancellationToken) {
             () = sleep(EVERY) => {}
             () = ending.cancelled() => sender.queue.close(),
         }
-        let (requests, open) = sender.queue.take();
-        sender.send(requests).await;
+        let (entries, open) = sender.queue.take();
+        sender.send(entries).await;
         if !open {
             return;
         }
@@ -83,10 +82,10 @@ struct Sender {
 }
 
 impl Sender {
-    async fn send(&mut self, requests: Vec<Finished>) {
-        let mut batch = Vec::with_capacity(BATCH.min(requests.len() * 2));
-        for request in requests {
-            request.into_spans(&self.scope, &mut batch);
+    async fn send(&mut self, entries: Vec<Entry>) {
+        let mut batch = Vec::with_capacity(BATCH.min(entries.len() * 2));
+        for entry in entries {
+            entry.into_spans(&self.scope, &mut batch);
             if batch.len() >= BATCH {
                 self.export(std::mem::take(&mut batch)).await;
             }

@@ -9,13 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Trace;
-use super::ids::SpanId;
+use super::ids::{SpanId, TraceId};
 use crate::telemetry::record::{AttemptRecord, Outcome, RequestRecord};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
 
@@ -46,15 +46,13 @@ pub struct Finished {
 impl Finished {
     /// Of `record`, which belongs to `trace` and ended at `ended`.
     pub fn of(record: &RequestRecord, trace: Trace, ended: SystemTime) -> Self {
-        let path = record.uri.path();
-        let cut = path.floor_char_boundary(PATH_LIMIT);
         let request_id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
         Self {
             trace,
             ended,
             duration: record.duration,
             method: record.method.clone(),
-            path: path.get(..cut).unwrap_or_default().into(),
+            path: path(&record.uri),
             client: record.client,
             request_id: request_id.map(Into::into),
             route: Arc::clone(&record.route),
@@ -88,7 +86,7 @@ impl Finished {
 
     fn server(&self, times: &Frame<'_>) -> SpanData {
         let mut attributes = vec![
-            KeyValue::new("http.request.method", self.method_name()),
+            KeyValue::new("http.request.method", method_name(&self.method)),
             KeyValue::new("url.path", self.path.to_string()),
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("client.address", self.client.to_string()),
@@ -144,7 +142,7 @@ impl Finished {
     ) -> Option<SpanData> {
         let start_time = times.begun + attempt.started;
         let mut attributes = vec![
-            KeyValue::new("http.request.method", self.method_name()),
+            KeyValue::new("http.request.method", method_name(&self.method)),
             KeyValue::new("url.path", self.path.to_string()),
         ];
         if let Ok(address) = attempt.endpoint.parse::<SocketAddr>() {
@@ -190,34 +188,16 @@ impl Finished {
     }
 
     fn span(&self, span: SpanId, span_kind: SpanKind, scope: &InstrumentationScope) -> SpanData {
-        let flags = TraceFlags::SAMPLED;
-        let trace = opentelemetry::TraceId::from(self.trace.id.0.get());
         SpanData {
-            span_context: SpanContext::new(
-                trace,
-                id(Some(span)),
-                flags,
-                false,
-                TraceState::default(),
-            ),
-            parent_span_id: opentelemetry::SpanId::INVALID,
-            parent_span_is_remote: false,
             name: self.name(&span_kind),
             span_kind,
-            start_time: self.ended,
-            end_time: self.ended,
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: scope.clone(),
+            ..blank(context(self.trace.id, span), scope)
         }
     }
 
     /// Few different ones: the path is the client's choice and stays out.
     fn name(&self, kind: &SpanKind) -> Cow<'static, str> {
-        let method = match self.method_name() {
+        let method = match method_name(&self.method) {
             OTHER => "HTTP",
             method => method,
         };
@@ -228,31 +208,64 @@ impl Finished {
             _ => method.into(),
         }
     }
-
-    fn method_name(&self) -> &'static str {
-        match self.method {
-            Method::GET => "GET",
-            Method::POST => "POST",
-            Method::PUT => "PUT",
-            Method::DELETE => "DELETE",
-            Method::HEAD => "HEAD",
-            Method::OPTIONS => "OPTIONS",
-            Method::PATCH => "PATCH",
-            Method::TRACE => "TRACE",
-            Method::CONNECT => "CONNECT",
-            _ => OTHER,
-        }
-    }
 }
 
 /// What the conventions call a method that they do not know.
 const OTHER: &str = "_OTHER";
+
+/// The method, unless it is the client's invention.
+pub(super) fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => OTHER,
+    }
+}
+
+/// The path, as far as it is told.
+pub(super) fn path(uri: &Uri) -> Box<str> {
+    let cut = uri.path().floor_char_boundary(PATH_LIMIT);
+    uri.path().get(..cut).unwrap_or_default().into()
+}
 
 /// What all spans of a request have in common.
 struct Frame<'s> {
     begun: SystemTime,
     ended: SystemTime,
     scope: &'s InstrumentationScope,
+}
+
+/// How others refer to `span` of `trace`, which is recorded.
+pub(super) fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    let trace = opentelemetry::TraceId::from(trace.0.get());
+    let state = TraceState::default();
+    SpanContext::new(trace, id(Some(span)), TraceFlags::SAMPLED, false, state)
+}
+
+/// A span without a parent, of which nothing is known.
+pub(super) fn blank(span_context: SpanContext, scope: &InstrumentationScope) -> SpanData {
+    SpanData {
+        span_context,
+        parent_span_id: opentelemetry::SpanId::INVALID,
+        parent_span_is_remote: false,
+        name: Cow::Borrowed(""),
+        span_kind: SpanKind::Internal,
+        start_time: SystemTime::UNIX_EPOCH,
+        end_time: SystemTime::UNIX_EPOCH,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: scope.clone(),
+    }
 }
 
 fn id(span: Option<SpanId>) -> opentelemetry::SpanId {

@@ -7,6 +7,7 @@
 pub mod b3;
 pub mod collector;
 pub mod context;
+pub mod copied;
 pub mod export;
 pub mod finished;
 pub mod ids;
@@ -23,10 +24,11 @@ use http::HeaderMap;
 use super::record::RequestRecord;
 use collector::Target;
 use context::{Flags, Remote};
+use copied::Copied;
 use finished::Finished;
 use ids::{SpanId, TraceId};
 use propagation::Format;
-use queue::{Queue, SpanCounters};
+use queue::{Entry, Queue, SpanCounters};
 use sample::Sampler;
 
 /// The section `tracing`, ready to use.
@@ -89,7 +91,13 @@ impl Tracing {
             && trace.flags.sampled
         {
             let finished = Finished::of(record, trace, SystemTime::now());
-            export.queue.push(finished);
+            export.queue.push(Entry::Request(finished));
+        }
+    }
+
+    fn finish_copy(&self, copy: Copied) {
+        if let Some(export) = &self.export {
+            export.queue.push(Entry::Copy(copy));
         }
     }
 
@@ -112,6 +120,20 @@ impl Tracing {
                 ..flags
             },
             from: remote.and(told).map(|(format, _)| format),
+        }
+    }
+
+    /// The trace of a copy of the request of `trace`: another one, recorded if that one is.
+    pub fn copy(&self, trace: &Trace) -> Trace {
+        Trace {
+            id: TraceId::random(),
+            parent: None,
+            span: SpanId::random(),
+            flags: Flags {
+                random: true,
+                ..trace.flags
+            },
+            from: None,
         }
     }
 

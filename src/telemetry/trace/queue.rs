@@ -3,10 +3,13 @@
 //! Path: the last holder of an exchange pushes, on a worker; [`super::export`] takes all there are, on the control
 //! runtime. A push never waits and wakes nobody until a batch is full. What there is no room for is dropped and counted.
 
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
+use super::copied::Copied;
 use super::finished::Finished;
 use crate::telemetry::metrics::Metrics;
 
@@ -39,9 +42,35 @@ impl SpanCounters {
     }
 }
 
+/// What waits.
+#[derive(Debug)]
+pub enum Entry {
+    /// A request.
+    Request(Finished),
+    /// A copy of one.
+    Copy(Copied),
+}
+
+impl Entry {
+    fn spans(&self) -> usize {
+        match self {
+            Self::Request(request) => request.spans(),
+            Self::Copy(_) => 1,
+        }
+    }
+
+    /// Its spans, added to `out`.
+    pub fn into_spans(self, scope: &InstrumentationScope, out: &mut Vec<SpanData>) {
+        match self {
+            Self::Request(request) => request.into_spans(scope, out),
+            Self::Copy(copy) => out.push(copy.into_span(scope)),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    requests: Vec<Finished>,
+    entries: Vec<Entry>,
     spans: usize,
     closed: bool,
 }
@@ -65,9 +94,9 @@ impl Queue {
         }
     }
 
-    /// Adds one request, or counts its spans as dropped.
-    pub fn push(&self, request: Finished) {
-        let spans = request.spans();
+    /// Adds one, or counts its spans as dropped.
+    pub fn push(&self, entry: Entry) {
+        let spans = entry.spans();
         let mut waiting = self.waiting.lock();
         if waiting.closed || waiting.spans + spans > CAPACITY {
             drop(waiting);
@@ -76,7 +105,7 @@ impl Queue {
         }
         let before = waiting.spans;
         waiting.spans += spans;
-        waiting.requests.push(request);
+        waiting.entries.push(entry);
         let due = before < BATCH && waiting.spans >= BATCH;
         drop(waiting);
         if due {
@@ -85,10 +114,10 @@ impl Queue {
     }
 
     /// Takes all that wait, and whether more may come.
-    pub fn take(&self) -> (Vec<Finished>, bool) {
+    pub fn take(&self) -> (Vec<Entry>, bool) {
         let mut waiting = self.waiting.lock();
         waiting.spans = 0;
-        (std::mem::take(&mut waiting.requests), !waiting.closed)
+        (std::mem::take(&mut waiting.entries), !waiting.closed)
     }
 
     /// From now on nothing is taken. What waits can still be sent.
@@ -116,17 +145,17 @@ mod tests {
     fn what_there_is_no_room_for_is_counted_span_by_span() {
         let queue = queue();
         for _ in 0..CAPACITY {
-            queue.push(finished(1));
+            queue.push(Entry::Request(finished(1)));
         }
         // Two spans each: the request and its attempt.
         assert_eq!(queue.counters.dropped.get(), CAPACITY as u64);
         let (requests, open) = queue.take();
         assert_eq!((requests.len(), open), (CAPACITY / 2, true));
-        queue.push(finished(1));
+        queue.push(Entry::Request(finished(1)));
         assert_eq!(queue.take().0.len(), 1, "there is room again");
-        queue.push(finished(0));
+        queue.push(Entry::Request(finished(0)));
         queue.close();
-        queue.push(finished(3));
+        queue.push(Entry::Request(finished(3)));
         assert_eq!(queue.counters.dropped.get(), CAPACITY as u64 + 4);
         let (requests, open) = queue.take();
         assert_eq!((requests.len(), open), (1, false));
@@ -137,12 +166,12 @@ mod tests {
         let queue = queue();
         let woken = |queue: &Queue| futures_util::FutureExt::now_or_never(queue.due()).is_some();
         for _ in 0..(BATCH / 2 - 1) {
-            queue.push(finished(1));
+            queue.push(Entry::Request(finished(1)));
         }
         assert!(!woken(&queue));
-        queue.push(finished(1));
+        queue.push(Entry::Request(finished(1)));
         assert!(woken(&queue) && !woken(&queue));
-        queue.push(finished(1));
+        queue.push(Entry::Request(finished(1)));
         assert!(!woken(&queue), "once");
         queue.close();
         assert!(woken(&queue));
