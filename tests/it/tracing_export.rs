@@ -128,7 +128,12 @@ fn what_is_not_sampled_is_not_sent() {
 fn the_end_waits_for_what_is_not_sent_yet() {
     let (collector, received) = collector::http();
     let origin = Origin::fixed("ok");
-    let proxy = proxy(origin.address(), collector.address());
+    // By its name, too.
+    let url = format!("http://localhost:{}", collector.address().port());
+    let proxy = Proxy::with(
+        origin.address(),
+        &format!("tracing: {{ otlp: \"{url}\", sample: 100% }}"),
+    );
     for _ in 0..3 {
         proxy.client().get("/");
     }
