@@ -28,6 +28,12 @@ use outrigger::telemetry::access_log::write_line;
 use outrigger::telemetry::metrics::Metrics;
 use outrigger::telemetry::record::{AttemptRecord, Attempts, Outcome, RequestRecord};
 use outrigger::telemetry::route::RouteTelemetry;
+use outrigger::telemetry::trace::Tracing;
+use outrigger::telemetry::trace::context::Flags;
+use outrigger::telemetry::trace::ids::{SpanId, TraceId};
+use outrigger::telemetry::trace::propagation::Format;
+use outrigger::telemetry::trace::sample::Sampler;
+use outrigger::telemetry::trace::w3c;
 use outrigger::upstream::balance::{Balance, LeastConnections, RoundRobin};
 use outrigger::upstream::members::{Listed, Members, Settings};
 use regex::Regex;
@@ -250,12 +256,15 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         outcome: Outcome::Status(StatusCode::OK),
         elapsed: Duration::from_micros(40_100),
         connect: None,
+        started: Duration::ZERO,
+        span: None,
     });
     RequestRecord {
         client: [10, 1, 2, 3].into(),
         method: Method::POST,
         uri: Uri::from_static("/v1/charge?id=7"),
         request_id: Some(HeaderValue::from_static("01JDF6W3V9T4N8Q2ZC5X7KB1MH")),
+        trace: None,
         route,
         upstream: Some("pay".into()),
         attempts,
@@ -346,7 +355,41 @@ fn breaker(criterion: &mut Criterion) {
     });
 }
 
+fn trace(criterion: &mut Criterion) {
+    let value = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    criterion.bench_function("trace/parse", |bencher| {
+        bencher.iter(|| w3c::parse(black_box(value)).is_some());
+    });
+    let (id, span) = (TraceId::random(), SpanId::random());
+    criterion.bench_function("trace/format", |bencher| {
+        bencher.iter(|| w3c::format(black_box(id), black_box(span), Flags::default()));
+    });
+    // All that a request which is not recorded costs: read, decide, clear, write.
+    let tracing = Tracing::new(vec![Format::W3c], Sampler::new(100));
+    for (name, parent) in [("unsampled/new", None), ("unsampled/parent", Some("00"))] {
+        let mut headers = HeaderMap::new();
+        for name in ["host", "accept", "user-agent", "x-request-id"] {
+            headers.insert(name, HeaderValue::from_static("value"));
+        }
+        if let Some(flags) = parent {
+            let value = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+            headers.insert("traceparent", value.parse().unwrap());
+        }
+        criterion.bench_function(&format!("trace/{name}"), |bencher| {
+            bencher.iter(|| {
+                if parent.is_none() {
+                    // What the turn before has written.
+                    headers.remove("traceparent");
+                }
+                let trace = tracing.begin(&headers);
+                tracing.clear(&mut headers, &trace);
+                tracing.tell(&mut headers, &trace, SpanId::random());
+            });
+        });
+    }
+}
+
 criterion_group!(
-    benches, route, normal, split, pick, retry, record, limiter, permit, breaker
+    benches, route, normal, split, pick, retry, record, limiter, permit, breaker, trace
 );
 criterion_main!(benches);

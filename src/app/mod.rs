@@ -12,6 +12,7 @@ mod memory;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;
+mod spans;
 pub mod start;
 pub mod upkeep;
 
@@ -32,6 +33,7 @@ use crate::snapshot::compile::Environment;
 use crate::telemetry::writer::LineWriter;
 use listeners::Listeners;
 use reload::Trigger;
+use spans::Exporters;
 use upkeep::Upkeep;
 
 /// A running proxy.
@@ -55,6 +57,7 @@ pub struct Shared {
     log: LineWriter,
     cut: CancellationToken,
     upkeep: Upkeep,
+    exporters: Exporters,
 }
 
 impl App {

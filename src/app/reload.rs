@@ -196,6 +196,7 @@ impl Shared {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
+        self.send_spans(Some(previous), next);
         for (upstream, endpoint) in previous.breakers_gone(next) {
             self.environment
                 .metrics

@@ -56,6 +56,7 @@ impl App {
             let _ = thread.join();
         }
         self.shared.log.flush();
+        self.control.block_on(self.shared.exporters.end());
         end_runtime(self.control);
     }
 

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::cpus::{self, Workers};
 use super::listeners::Listeners;
 use super::reload::{self, Cause, Loaded, Refusal, Trigger};
+use super::spans::Exporters;
 use super::upkeep::Upkeep;
 use super::{App, Shared, memory};
 use crate::admin::status::{ReloadRequest, Status};
@@ -72,6 +73,7 @@ impl App {
                 Ok(bound) => {
                     shared.settle(&snapshot, bound);
                     shared.keep_up(None, &snapshot);
+                    shared.send_spans(None, &snapshot);
                 }
                 Err(mistakes) => {
                     shared.workers.iter().for_each(|worker| worker.stop());
@@ -213,6 +215,7 @@ fn build(
         log,
         cut,
         upkeep: Upkeep::default(),
+        exporters: Exporters::default(),
     };
     Ok((Arc::new(shared), threads))
 }

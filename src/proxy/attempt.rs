@@ -14,13 +14,14 @@ use super::attempts::Request;
 use super::body::Lease;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::verdict;
 use super::wait::{AttemptEnd, Reached, Wait, WaitFailure};
+use super::{trace, verdict};
 use crate::policy::deadline::Deadline;
 use crate::policy::replay::{self, Replay, RequestContent};
 use crate::policy::retry::{Ended, Replayable};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
+use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
 use crate::upstream::connect::{ConnectError, connect};
@@ -109,7 +110,7 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
     let exchange = target.exchange;
     let (upstream, endpoint) = (target.admission.upstream(), target.admission.endpoint());
     let worker = exchange.engine.worker;
-    let mut trace = AttemptTrace::start(exchange, endpoint);
+    let mut trace = AttemptTrace::start(exchange, endpoint, request);
     let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
     let mut pooled = take_pooled(endpoint, upstream, worker, trace.started).await;
     loop {
@@ -151,7 +152,7 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
             }
         }
         trace.stale();
-        trace = AttemptTrace::start(exchange, endpoint);
+        trace = AttemptTrace::start(exchange, endpoint, request);
     }
 }
 
@@ -194,11 +195,12 @@ struct AttemptTrace<'a> {
     endpoint: &'a Arc<Endpoint>,
     started: Instant,
     connect: Option<Duration>,
+    span: Option<SpanId>,
     told: bool,
 }
 
 impl<'a> AttemptTrace<'a> {
-    fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>) -> Self {
+    fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>, request: &mut Request) -> Self {
         // The first attempt begins with the request, as near as matters, unless it had to wait before.
         let first =
             exchange.note(|record| record.attempts.last().is_none() && record.queued.is_zero());
@@ -212,6 +214,7 @@ impl<'a> AttemptTrace<'a> {
             endpoint,
             started,
             connect: None,
+            span: trace::tell_attempt(exchange, request.head()),
             told: false,
         }
     }
@@ -282,20 +285,21 @@ impl<'a> AttemptTrace<'a> {
         self.told = true;
         self.endpoint.metrics.attempt(result);
         let elapsed = self.started.elapsed();
+        let started = self
+            .started
+            .saturating_duration_since(self.exchange.started);
         let attempt = AttemptRecord {
             endpoint: Arc::clone(&self.endpoint.label),
             outcome,
             elapsed,
             connect: self.connect,
+            started,
+            span: self.span,
         };
         self.exchange.note(|record| {
             record.attempts.push(attempt);
             if matches!(outcome, Outcome::Status(_)) {
-                record.first_byte = Some(
-                    self.started
-                        .saturating_duration_since(self.exchange.started)
-                        + elapsed,
-                );
+                record.first_byte = Some(started + elapsed);
             }
         });
         elapsed

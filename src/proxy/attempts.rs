@@ -67,7 +67,8 @@ impl Request {
         self.copy.as_ref().map(|copy| &copy.method)
     }
 
-    fn head(&mut self) -> Option<&mut http::HeaderMap> {
+    /// The headers of the next try.
+    pub(super) fn head(&mut self) -> Option<&mut http::HeaderMap> {
         match (&mut self.next, &mut self.copy) {
             (Some(next), _) => Some(next.headers_mut()),
             (None, copy) => copy.as_mut().map(|copy| &mut copy.headers),

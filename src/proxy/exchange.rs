@@ -24,6 +24,7 @@ use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::trace::Trace;
 use crate::upstream::request_body::{Tap, Upload};
 
 /// One request under way.
@@ -40,6 +41,8 @@ pub struct Exchange {
     /// When its head had arrived.
     pub started: Instant,
     upload: OnceLock<Arc<Upload>>,
+    /// The trace it belongs to, if anybody asks.
+    pub trace: Option<Trace>,
     /// Permits, and what the answer says about limits.
     pub held: Held,
     bytes_out: AtomicU64,
@@ -47,12 +50,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Opens the exchange for a request whose head has just arrived.
+    /// Opens the exchange for a request whose head has just arrived and which belongs to `trace`.
     pub fn open(
         engine: &Arc<Engine>,
         connection: &Arc<ConnInfo>,
         snapshot: Arc<Snapshot>,
         head: (Method, Uri),
+        trace: Option<Trace>,
     ) -> Arc<Self> {
         let listener = snapshot
             .listener(connection.listener.id)
@@ -66,6 +70,7 @@ impl Exchange {
             method,
             uri,
             request_id: None,
+            trace,
             route,
             upstream: None,
             attempts: Attempts::default(),
@@ -88,6 +93,7 @@ impl Exchange {
             snapshot,
             listener,
             started: Instant::now(),
+            trace,
             held: Held::default(),
             upload: OnceLock::new(),
             bytes_out: AtomicU64::new(0),
@@ -172,6 +178,9 @@ impl Drop for Exchange {
         }
         if let Some(reason) = record.reason {
             record.route.failed(reason);
+        }
+        if let Some(tracing) = &self.snapshot.tracing {
+            tracing.finish(record);
         }
         if self.snapshot.access_log {
             self.engine

@@ -15,8 +15,8 @@ use http::{HeaderValue, Method, Uri, Version};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::request_id;
 use super::seen::{Field, Seen};
+use super::{request_id, trace};
 use crate::snapshot::forwarding::Forwarding;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -108,6 +108,7 @@ pub fn prepare_request(
     head.version = Version::HTTP_11;
     set_forwarded(exchange, &mut head.headers, seen);
     set_request_id(exchange, &mut head.headers, seen);
+    trace::clear(exchange, &mut head.headers);
     if let Some(protocol) = upgrade {
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));

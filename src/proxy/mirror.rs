@@ -20,6 +20,7 @@ use super::Engine;
 use super::attempt::take_pooled;
 use super::body::Lease;
 use super::exchange::Exchange;
+use super::trace::{self, CopySpan};
 use crate::policy::failure::{Failure, Verdict};
 use crate::route::mirror::{MAX_BODY, Mirror};
 use crate::telemetry::metrics::AttemptResult;
@@ -81,11 +82,21 @@ struct Copy {
 struct Outcome {
     telemetry: Arc<MirrorTelemetry>,
     result: MirrorResult,
+    span: Option<CopySpan>,
 }
 
 impl Drop for Outcome {
     fn drop(&mut self) {
         self.telemetry.count(self.result);
+        let Some(span) = self.span.take() else {
+            return;
+        };
+        match self.result {
+            MirrorResult::Answered => span.end(None),
+            MirrorResult::Failed | MirrorResult::Timeout => span.end(Some(self.result.as_str())),
+            // It was never sent.
+            MirrorResult::TooLarge | MirrorResult::Overflow | MirrorResult::Incomplete => {}
+        }
     }
 }
 
@@ -99,14 +110,17 @@ impl Copy {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = head.headers.clone();
+        let mut head = request.into_parts().0;
+        let span = trace::tell_copy(exchange, &mut head, &mirror.upstream.name);
         Some(Self {
-            head: request.into_parts().0,
+            head,
             upstream: Arc::clone(&mirror.upstream),
             engine: Arc::clone(&exchange.engine),
             limit: mirror.timeout,
             outcome: Outcome {
                 telemetry: Arc::clone(&mirror.telemetry),
                 result: MirrorResult::Incomplete,
+                span,
             },
             permit,
         })

@@ -124,6 +124,7 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         let before = error.refusal().and_then(|it| it.last_error.clone());
         detail("last_error", error.cause().or(before));
         detail("not_retried", record.not_retried.map(Into::into));
+        detail("trace_id", record.trace.map(|trace| trace.id.to_string()));
     }
     detail(
         "request_id",

@@ -20,7 +20,7 @@ use super::admit::layer::{Admit, AdmitLayer};
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::{ConnInfo, Engine, forward, respond};
+use super::{ConnInfo, Engine, forward, respond, trace};
 use crate::snapshot::Snapshot;
 
 /// A request as the connection hands it over.
@@ -97,7 +97,8 @@ where
             snapshot,
         } = arrival;
         let head = (request.method().clone(), request.uri().clone());
-        let exchange = Exchange::open(&engine, &connection, snapshot, head);
+        let trace = trace::begin(&snapshot, request.headers());
+        let exchange = Exchange::open(&engine, &connection, snapshot, head, trace);
         Recorded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange: Some(exchange),

@@ -24,6 +24,7 @@ use crate::route::normalize::Normalize;
 use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::trace::Tracing;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_limit::RequestLimit;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub deadline_header: Option<HeaderName>,
     /// Every limit, for whoever observes them.
     pub limits: Limits,
+    /// What is done about traces; `None`: nothing.
+    pub tracing: Option<Arc<Tracing>>,
     /// Whether access lines are written.
     pub access_log: bool,
     /// The number of the next new listener. None is given twice, for connections outlive their listener.

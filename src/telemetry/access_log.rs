@@ -60,6 +60,11 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     if let Some(id) = &record.request_id {
         bytes_field(out, ",\"request_id\":", id.as_bytes());
     }
+    if let Some(trace) = &record.trace {
+        out.extend_from_slice(b",\"trace_id\":\"");
+        out.extend_from_slice(&trace.id.hex());
+        out.push(b'"');
+    }
     text_field(out, ",\"config\":", &record.config);
     out.push(b'}');
 }

@@ -52,7 +52,8 @@ impl MirrorResult {
         Self::Incomplete,
     ];
 
-    fn as_str(self) -> &'static str {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Failed => "failed",

@@ -13,5 +13,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod record;
 pub mod route;
+mod spans;
 pub mod time;
+pub mod trace;
 pub mod writer;

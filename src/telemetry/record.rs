@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::route::RouteTelemetry;
+use super::trace::Trace;
+use super::trace::ids::SpanId;
 
 /// One request, from its head to the end of its answer.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct RequestRecord {
     pub uri: Uri,
     /// `X-Request-Id`, once it is known.
     pub request_id: Option<HeaderValue>,
+    /// The trace it belongs to, if anybody asks.
+    pub trace: Option<Trace>,
     /// The route that took the request, or the listener's stand-in for none.
     pub route: Arc<RouteTelemetry>,
     /// The upstream that the route leads to.
@@ -73,6 +77,10 @@ pub struct AttemptRecord {
     pub elapsed: Duration,
     /// Time to open the connection; `None` when a pooled one served.
     pub connect: Option<Duration>,
+    /// The request's head's arrival → its beginning.
+    pub started: Duration,
+    /// The app's parent, if anybody asks for traces.
+    pub span: Option<SpanId>,
 }
 
 /// How an attempt ended.

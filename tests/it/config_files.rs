@@ -4,7 +4,7 @@ use std::path::Path;
 
 use outrigger::cli::check::{self, Format};
 use outrigger::config;
-use outrigger::config::model::CircuitBreaker;
+use outrigger::config::model::{CircuitBreaker, Tracing};
 use outrigger::config::render::Colour;
 
 use crate::config_mistakes::{checked, env, source, yaml_files};
@@ -83,6 +83,20 @@ fn defaults_in_the_reference_are_the_real_ones() {
     assert_eq!(
         (&shown.admin, &shown.access_log, shown.drain),
         (&plain.admin, &plain.access_log, plain.drain)
+    );
+    let tracing = shown.tracing.clone().unwrap();
+    assert_eq!(
+        tracing.otlp.unwrap().value.to_string(),
+        "http://127.0.0.1:4318/v1/traces"
+    );
+    let plain_tracing = Tracing::default();
+    assert_eq!(
+        (tracing.sample, tracing.propagation, tracing.service),
+        (
+            plain_tracing.sample,
+            plain_tracing.propagation,
+            plain_tracing.service
+        )
     );
     assert_eq!(shown.trusted_proxies, plain.trusted_proxies);
     assert_eq!(

@@ -61,4 +61,6 @@ mod stale_connections;
 mod streaming;
 mod timeouts;
 mod toxics;
+mod tracing;
+mod tracing_export;
 mod upgrade;

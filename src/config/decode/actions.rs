@@ -271,33 +271,12 @@ fn mirror(item: Item<'_>, out: &mut Diagnostics) -> Option<Mirror> {
         });
     }
     let fields = Fields::of(item, keys::MIRROR, out)?;
-    let share = fields.get("percent").and_then(|item| percent(&item, out));
+    let share = fields
+        .get("percent")
+        .and_then(|item| scalars::hundredths(&item, out));
     let upstream = fields.required("upstream", "UPSTREAM", out)?;
     Some(Mirror {
         upstream: scalars::reference(&upstream, "an upstream", out),
         hundredths: share.unwrap_or(ALL),
     })
-}
-
-/// `10%`, `0.25%`: in hundredths of a per cent.
-fn percent(item: &Item<'_>, out: &mut Diagnostics) -> Option<u32> {
-    let hint = "write a number and `%`: `10%`";
-    let scalar = scalars::scalar(item, "a percentage", hint, out)?;
-    let read = scalar.value().strip_suffix('%').and_then(|number| {
-        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
-        let digits =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let sound = digits(whole) && digits(part) && whole.len() <= 3 && part.len() <= 2;
-        let hundredths = format!("{whole}{part:0<2}").parse::<u32>().ok()?;
-        (sound && hundredths <= 10_000).then_some(hundredths)
-    });
-    if read.is_none() {
-        let message = format!(
-            "{} must be from 0% to 100% with at most two decimals, not {}",
-            item.title(),
-            scalar.words()
-        );
-        out.push(Diagnostic::error(message).at(item.at()).label(hint));
-    }
-    read
 }

@@ -9,6 +9,7 @@ pub(super) const ROOT: &[&str] = &[
     "dns",
     "admin",
     "access_log",
+    "tracing",
     "drain",
     "workers",
     "memory",
@@ -198,6 +199,8 @@ pub(super) const FAILURE: &[&str] = &["statuses", "grpc", "slow"];
 pub(super) const ADMIN: &[&str] = &["probes", "control"];
 /// `access_log`
 pub(super) const ACCESS_LOG: &[&str] = &["file"];
+/// `tracing`
+pub(super) const TRACING: &[&str] = &["otlp", "protocol", "sample", "propagation", "service"];
 /// `drain`
 pub(super) const DRAIN: &[&str] = &["timeout", "delay"];
 /// `memory`
@@ -249,6 +252,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.failure", FAILURE),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
+    ("tracing", TRACING),
     ("drain", DRAIN),
     ("memory", MEMORY),
 ];

@@ -26,6 +26,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tracing;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};
@@ -59,6 +60,9 @@ pub(super) fn config(root: &Node, out: &mut Diagnostics) -> Config {
     }
     if let Some(item) = root.get("dns") {
         discovery::dns(item, &mut config.dns, out);
+    }
+    if let Some(item) = root.get("tracing") {
+        config.tracing = tracing::tracing(item, out);
     }
     process::process(&root, &mut config, out);
     config

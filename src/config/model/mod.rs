@@ -15,6 +15,7 @@ mod pattern;
 mod rate_limit;
 mod retry;
 mod routes;
+mod tracing;
 mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,6 +35,7 @@ pub use pattern::*;
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
+pub use tracing::*;
 pub use upstreams::*;
 
 /// The default of `routes[].timeout`, and the limit of requests that a listener's `forward` takes.
@@ -78,6 +80,8 @@ pub struct Config {
     pub admin: Admin,
     /// `access_log`: one JSON line a request. On by default, to standard output.
     pub access_log: AccessLog,
+    /// `tracing`: distributed traces. Default: none, what callers say about theirs is passed on untouched.
+    pub tracing: Option<Tracing>,
     /// `drain`: how to stop.
     pub drain: Drain,
     /// `workers`: threads that serve requests, 1 to 512. `None`: from the cgroup's CPU quota.
@@ -105,6 +109,7 @@ impl Default for Config {
             dns: Dns::default(),
             admin: Admin::default(),
             access_log: AccessLog::default(),
+            tracing: None,
             drain: Drain::default(),
             workers: None,
             memory: Memory::default(),

@@ -10,6 +10,7 @@ mod health;
 mod listeners;
 mod retry;
 mod routes;
+mod tracing;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -80,6 +81,7 @@ pub fn compile(
             .deadline_header
             .as_ref()
             .and_then(|name| name.parse().ok()),
+        tracing: tracing::compile_tracing(&config, previous, &environment.metrics),
         access_log: config.access_log.output != LogOutput::Off,
         next_listener,
         config,

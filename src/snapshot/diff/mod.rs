@@ -6,6 +6,7 @@
 mod circuit_breaker;
 mod limits;
 mod routes;
+mod tracing;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,7 @@ fn lines(config: &Config) -> Lines {
             crate::config::model::LogOutput::File(path) => path.value.clone(),
         },
     );
+    tracing::write_tracing(config.tracing.as_ref(), &mut line);
     line("drain.timeout", time(config.drain.timeout));
     line("drain.delay", time(config.drain.delay));
     line(

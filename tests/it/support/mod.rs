@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod collector;
 pub mod dns;
 pub mod http2;
 pub mod origin;
