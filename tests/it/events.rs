@@ -86,7 +86,9 @@ fn reloads_are_written_down_whether_taken_or_not() {
     ));
     proxy.reload("listeners: 7\n");
     let events = events(&proxy, "?since=1");
-    let kinds: Vec<_> = events.iter().map(|event| &event["kind"]).collect();
+    let mut kinds: Vec<_> = events.iter().map(|event| &event["kind"]).collect();
+    // The watcher may have found the same bad file before the order to reload came: then it was refused twice.
+    kinds.dedup();
     assert_eq!(kinds, ["config_applied", "config_refused"]);
     assert_eq!(events[0]["from"], first);
     assert_eq!(events[1]["to"], events[0]["to"], "it stays in force");
