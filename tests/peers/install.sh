@@ -15,6 +15,7 @@ HELM_VERSION=v3.22.0
 KUBERNETES_VALIDATE_VERSION=1.37.0
 TOXIPROXY_VERSION=v2.12.0
 ENVOY_VERSION=1.40.0
+ROTEL_VERSION=0.0.1a15
 MUSL_TARGET=x86_64-unknown-linux-musl
 
 peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
@@ -54,6 +55,7 @@ install_ci() {
     install_helm
     install_toxiproxy
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
+    install_rotel
 }
 
 install_bench() {
@@ -145,6 +147,16 @@ install_toxiproxy() {
     fi
     ln -sfn "$folder/server" "$peers/bin/toxiproxy-server"
     proves toxiproxy-server -version
+}
+
+# A collector of traces that comes as a Python package.
+install_rotel() {
+    python_program "rotel-$ROTEL_VERSION" "rotel==$ROTEL_VERSION"
+    local binary
+    binary=$(find "$peers/rotel-$ROTEL_VERSION" -name rotel-agent -type f -print -quit)
+    [ -x "$binary" ] || die "rotel $ROTEL_VERSION holds no executable rotel-agent"
+    ln -sfn "$binary" "$peers/bin/rotel-agent"
+    proves rotel-agent version
 }
 
 # A PyPI package in a virtual environment of its own, $peers/NAME.
