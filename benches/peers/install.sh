@@ -7,7 +7,7 @@ ENVOY_VERSION=1.40.0
 VENV="${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}/venv-bench"
 
 missing=""
-for pair in nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client cc:gcc; do
+for pair in nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client cc:gcc openssl:openssl; do
     command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ]; then

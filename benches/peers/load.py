@@ -16,6 +16,7 @@ UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 SCENARIOS = {
     "h1": {"path": "/", "connections": 64},
     "h1-1m": {"path": "/1m", "connections": 16},
+    "tls": {"path": "/", "connections": 64},
     "h2c": {"path": "/", "connections": 8, "streams": 8},
     "short": {"path": "/", "connections": 64},
     "half": {"path": "/", "connections": 8},
@@ -43,10 +44,10 @@ def _micros(text):
     return float(number) * UNITS[unit]
 
 
-def wrk(port, core, seconds, options, close=False):
+def wrk(proc, core, seconds, options, close=False):
     argv = [tool("wrk"), "-t1", f"-c{options['connections']}", f"-d{seconds}s", "--latency"]
     argv += ["-H", "Connection: close"] if close else []
-    out = _run(argv + [f"http://127.0.0.1:{port}{options['path']}"], core, seconds)
+    out = _run(argv + [f"{proc.scheme}://127.0.0.1:{proc.port}{options['path']}"], core, seconds)
     requests, took = re.search(r"(\d+) requests in ([\d.]+\w+)", out).groups()
     percentile = {p: _micros(v) for p, v in re.findall(r"^\s+(50|99)%\s+(\S+)$", out, re.M)}
     failures = {}
@@ -97,7 +98,7 @@ def fire(scenario, options, proc, core, seconds, directory, rate=None):
         return h2load(proc.h2_port, core, seconds, options, directory)
     if rate:
         return h2load(proc.port, core, seconds, options, directory, rate)
-    return wrk(proc.port, core, seconds, options, close=scenario == "short")
+    return wrk(proc, core, seconds, options, close=scenario == "short")
 
 
 def visit(scenario, options, proc, bench, seconds, warmup, rate=None):

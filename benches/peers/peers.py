@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 
@@ -27,7 +28,10 @@ PROXIES = {
     "outrigger": ("outrigger.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-policies": ("outrigger-policies.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-full": ("outrigger-full.yaml", ["run", "--config", "@CONF@"]),
+    "outrigger-observed": ("outrigger-observed.yaml", ["run", "--config", "@CONF@"]),
 }
+# The same, bare, with TLS towards the client: scenario `tls`.
+TLS = {"nginx": "nginx-tls.conf", "haproxy": "haproxy-tls.cfg", "envoy": "envoy-tls.yaml", "outrigger": "outrigger-tls.yaml"}
 
 
 def find_program(name):
@@ -55,6 +59,16 @@ def tool(name):
     if not path:
         raise BenchError(f"{name} is not installed: run benches/peers/install.sh")
     return path
+
+
+def make_certificate(directory):
+    """A P-256 key and its certificate: PEM files apart, and in one for HAProxy."""
+    key, cert = (os.path.join(directory, name) for name in ("tls.key", "tls.crt"))
+    what = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([tool("openssl"), *what, *names, "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
+    with open(os.path.join(directory, "tls.pem"), "w") as both:
+        both.writelines(open(path).read() for path in (cert, key))
 
 
 def build_relay(directory):
@@ -85,8 +99,10 @@ class Ports:
 class Bench:
     """The temporary directory, the origin, and the proxies in front of it."""
 
-    def __init__(self, directory, proxy_core, load_core):
-        self.dir, self.proxy_core, self.load_core = directory, proxy_core, load_core
+    def __init__(self, directory, proxy_core, load_core, tls=False):
+        self.dir, self.proxy_core, self.load_core, self.tls = directory, proxy_core, load_core, tls
+        if tls:
+            make_certificate(directory)
         self.ports = Ports()
         self.starts = 0
         os.makedirs(os.path.join(directory, "www"))
@@ -124,6 +140,8 @@ class Bench:
         """Starts a proxy on the proxy core and waits until it answers."""
         self.starts += 1
         template, arguments = PROXIES[name]
+        if self.tls:
+            template = TLS[name]
         more = {key: str(self.ports.take()) for key in ("PORT", "H2_PORT", "PROBES", "CONTROL")}
         more["NAME"] = f"{name}-{self.starts}"
         more["LOG"] = os.path.join(self.dir, f"{more['NAME']}.access")
@@ -134,8 +152,9 @@ class Bench:
         proc = Proc(name, argv, self.proxy_core, os.path.join(self.dir, f"{more['NAME']}.out"))
         proc.port = int(more["PORT"])
         proc.h2_port = int(more["H2_PORT" if name.startswith("nginx") else "PORT"])
-        proc.access_log = more["LOG"] if name.endswith("-full") else None
-        wait_ready(proc, proc.port)
+        proc.access_log = more["LOG"] if name.endswith(("-full", "-observed")) else None
+        proc.scheme = "https" if self.tls else "http"
+        wait_ready(proc, proc.port, tls=self.tls)
         return proc
 
 
@@ -172,14 +191,23 @@ def _some(sock):
     return chunk
 
 
-def wait_ready(proc, port, patience=15):
+def connect(port, tls):
+    sock = socket.create_connection(("127.0.0.1", port), timeout=2)
+    if not tls:
+        return sock
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is our own, made a moment ago
+    return context.wrap_socket(sock, server_hostname="localhost")
+
+
+def wait_ready(proc, port, patience=15, tls=False):
     """Until both answers come back whole: 128 bytes and 1 MiB."""
     end, why = time.monotonic() + patience, "nothing tried"
     while time.monotonic() < end:
         if not proc.alive():
             raise BenchError(f"{proc.name} ended with {proc.popen.returncode}:\n{proc.tail()}")
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+            with connect(port, tls) as sock:
                 answers = [get(sock), get(sock, "/1m", keep=False)]
             if answers == [(200, len(BODY)), (200, BIG)]:
                 return

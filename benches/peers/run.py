@@ -21,13 +21,13 @@ sys.dont_write_bytecode = True
 
 import load  # noqa: E402
 import proc  # noqa: E402
-from peers import PROXIES, Bench, find_program  # noqa: E402
+from peers import PROXIES, TLS, Bench, find_program  # noqa: E402
 from proc import BenchError  # noqa: E402
 import report  # noqa: E402
 
 BARE = ["relay", "nginx", "haproxy", "envoy", "outrigger"]
 LIMITS = ["relay", "haproxy", "nginx", "nginx-full", "envoy-full"]
-DEFAULT = {"h1": list(PROXIES), "h2c": BARE[1:]}
+DEFAULT = {"h1": list(PROXIES), "h2c": BARE[1:], "tls": list(TLS)}
 
 
 def arguments():
@@ -68,6 +68,8 @@ def arguments():
         p.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PROXIES)}")
     if a.scenario == "h2c" and "relay" in a.names:
         p.error("the relay does not speak HTTP/2")
+    if a.scenario == "tls" and (without := [n for n in a.names if n not in TLS]):
+        p.error(f"no TLS for {', '.join(without)}; there are {', '.join(TLS)}")
     if not a.names:
         a.names = [] if a.gate else list(DEFAULT.get(a.scenario, BARE))
     if a.gate:
@@ -144,7 +146,7 @@ def main():
         a.names = present(a.names, a.gate)
         shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = tempfile.mkdtemp(prefix="outrigger-peers-", dir=shm)
-        samples = measure(a, Bench(directory, a.proxy_core, a.load_core))
+        samples = measure(a, Bench(directory, a.proxy_core, a.load_core, tls=a.scenario == "tls"))
     except BenchError as e:
         print(f"bench: {e}", file=sys.stderr)
         return 2
