@@ -28,6 +28,7 @@ PROXIES = {
     "outrigger": ("outrigger.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-policies": ("outrigger-policies.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-full": ("outrigger-full.yaml", ["run", "--config", "@CONF@"]),
+    "outrigger-crowd": ("outrigger-crowd.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-observed": ("outrigger-observed.yaml", ["run", "--config", "@CONF@"]),
 }
 # The same, bare, with TLS towards the client: scenario `tls`.
