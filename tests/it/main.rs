@@ -59,5 +59,6 @@ mod split;
 mod stale_connections;
 mod streaming;
 mod timeouts;
+mod tls;
 mod toxics;
 mod upgrade;

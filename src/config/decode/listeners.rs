@@ -10,7 +10,7 @@ use super::super::model::{
 use super::super::source::Span;
 use super::address::{self, Port};
 use super::fields::{Fields, Item};
-use super::{keys, limits, scalars};
+use super::{keys, limits, scalars, tls};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Stands for an address that could not be read: port 0 collides with nothing.
@@ -32,6 +32,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         timeouts: ListenerTimeouts::default(),
         limits: ListenerLimits::default(),
         normalize: Normalize::default(),
+        tls: None,
     };
     let unread = Some(Located::new(String::new(), item.key));
     let Some(fields) = Fields::of(item, keys::LISTENER, out) else {
@@ -70,6 +71,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("normalize") {
         normalize(item, &mut listener.normalize, out);
     }
+    listener.tls = fields.get("tls").and_then(|item| tls::listener(item, out));
     listener
 }
 
@@ -110,6 +112,7 @@ fn timeouts(item: Item<'_>, timeouts: &mut ListenerTimeouts, out: &mut Diagnosti
     for (key, target) in [
         ("request_header", &mut timeouts.request_header),
         ("idle", &mut timeouts.idle),
+        ("tls_handshake", &mut timeouts.tls_handshake),
     ] {
         let read = fields
             .get(key)

@@ -25,6 +25,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tls;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};
