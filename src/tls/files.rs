@@ -214,9 +214,9 @@ fn now() -> i64 {
 fn ago(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..120 => return "just now".into(),
-        ..7_200 => (seconds / 60, "minutes"),
-        ..172_800 => (seconds / 3_600, "hours"),
-        _ => (seconds / 86_400, "days"),
+        120..7_200 => (seconds / 60, "minutes"),
+        7_200..172_800 => (seconds / 3_600, "hours"),
+        172_800.. => (seconds / 86_400, "days"),
     };
     format!("{count} {unit} ago")
 }
