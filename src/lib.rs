@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod wire;

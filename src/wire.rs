@@ -1,8 +1,8 @@
-//! A TCP stream that writes small messages at their lowest price.
+//! A TCP stream, with TLS on it or not, that writes small messages at their lowest price.
 //!
 //! Path: a leaf below `upstream::connect` and `downstream::io`. A head and a short body come as two slices; written as
 //! such they take the `writev` system call, which costs more in the kernel (it goes through the file layer) than
-//! gathering a kilobyte and taking `send`.
+//! gathering a kilobyte and taking `send`. TLS gathers by itself: both slices leave in one record.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,39 +10,61 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 /// Up to this many bytes are gathered: about what can be copied in the time that is won.
 const GATHERED: usize = 2048;
 
 /// The stream.
 #[derive(Debug)]
-pub struct Wire(pub TcpStream);
+pub enum Wire {
+    /// As it is.
+    Tcp(TcpStream),
+    /// Encrypted. Boxed, for it is a kilobyte that a plain stream need not carry.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
 
 impl AsyncRead for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.0);
+        let stream = match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream),
+            Self::Tls(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
+        };
         if let [slice] = slices {
             return stream.poll_write(cx, slice);
         }
@@ -64,12 +86,18 @@ impl AsyncWrite for Wire {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 
@@ -85,7 +113,7 @@ mod tests {
             .await
             .unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
-        let mut wire = Wire(client);
+        let mut wire = Wire::Tcp(client);
         for (head, body) in [
             (10, 20),
             (0, 5),

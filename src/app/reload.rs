@@ -18,7 +18,7 @@ use crate::config::diagnostics::{Diagnostic, Diagnostics};
 use crate::config::model::{Config, LogOutput};
 use crate::config::source::Source;
 use crate::config::{self, render};
-use crate::snapshot::compile::compile;
+use crate::snapshot::compile::{compile, read_again};
 use crate::snapshot::{Snapshot, check, diff};
 use crate::telemetry::metrics::ReloadResult;
 use crate::telemetry::writer::Output;
@@ -154,6 +154,8 @@ impl Shared {
     fn replace(&self, loaded: Loaded) -> Outcome {
         let previous = self.store.load();
         if loaded.config == previous.config {
+            // The text is the same, but the certificates that it names may have been renewed.
+            read_again(&previous, &self.environment);
             return Outcome::Unchanged;
         }
         let changes = diff::changes(&previous.config, &loaded.config);

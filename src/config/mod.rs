@@ -12,6 +12,7 @@ pub mod model;
 pub mod render;
 pub mod source;
 pub(crate) mod suggest;
+mod tls_files;
 mod vars;
 pub mod watch;
 mod yaml;
@@ -42,6 +43,7 @@ pub fn read(source: &Source, env: Env<'_>) -> (Config, Diagnostics) {
     vars::resolve(&mut root, source, env, &mut out);
     let mut config = decode::config(&root, &mut out);
     bodies::load(&mut config, source, &mut out);
+    tls_files::locate(&mut config, source);
     out.sort();
     (config, out)
 }

@@ -1,6 +1,6 @@
 //! The life of one client connection.
 //!
-//! Path: [`super::worker`] spawns [`serve`] for each accepted socket. The protocol is found by its first bytes, then
+//! Path: [`super::worker`] spawns [`serve`] for each accepted socket. The protocol is found by [`super::greeting`], then
 //! hyper serves it; between its polls the orders of [`super::state`] are obeyed.
 
 use std::future::poll_fn;
@@ -8,12 +8,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::greeting::greet;
 use super::io::TrackedIo;
-use super::sniff::{Protocol, sniff};
+use super::sniff::Protocol;
 use super::state::{ConnState, Order};
 use crate::proxy::respond::HEADER_TIMEOUT;
 use crate::proxy::service::ConnService;
@@ -51,11 +54,11 @@ pub async fn serve(
     state: Arc<ConnState>,
     engine: Arc<Engine>,
 ) -> End {
-    let first = obeying(&state, sniff(&stream)).await;
-    let protocol = match first {
+    let greeted = obeying(&state, greet(stream, &info.listener, &state)).await;
+    let (stream, protocol) = match greeted {
         Err(order) => return End::Ordered(order),
-        Ok(Ok(Some(protocol))) => protocol,
-        Ok(Ok(None) | Err(_)) => return End::Closed,
+        Ok(Some(greeted)) => greeted,
+        Ok(None) => return End::Closed,
     };
     let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&state)));
     let service = ConnService::new(stack(), Arc::clone(&engine), Arc::clone(&info));
@@ -74,7 +77,9 @@ pub async fn serve(
                 && let Some(parts) = Pin::into_inner(connection).into_parts()
             {
                 // Best effort: a client that is not there anymore does not read it.
-                let _ = parts.io.inner().stream().try_write(HEADER_TIMEOUT);
+                let mut io = parts.io.into_inner();
+                let _ = io.write_all(HEADER_TIMEOUT).now_or_never();
+                let _ = io.flush().now_or_never();
             }
             end
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::state::ConnState;
 use crate::wire::Wire;
@@ -22,16 +21,8 @@ pub struct TrackedIo {
 
 impl TrackedIo {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, state: Arc<ConnState>) -> Self {
-        Self {
-            stream: Wire(stream),
-            state,
-        }
-    }
-
-    /// The socket.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream.0
+    pub fn new(stream: Wire, state: Arc<ConnState>) -> Self {
+        Self { stream, state }
     }
 }
 

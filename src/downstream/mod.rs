@@ -5,6 +5,7 @@
 //! business of the worker's [`registry`].
 
 pub mod connection;
+pub mod greeting;
 pub mod io;
 pub mod listener;
 pub mod registry;

@@ -174,6 +174,7 @@ mod tests {
         Some(ListenerTimeouts {
             request_header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            tls_handshake: Duration::from_secs(10),
         })
     }
 

@@ -78,6 +78,18 @@ impl ConnState {
         self.changed();
     }
 
+    /// Notes that a handshake is under way, which has a deadline of its own: until it ends, the connection counts as busy.
+    pub fn handshake_begun(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.changed();
+    }
+
+    /// Notes its end: a head is awaited.
+    pub fn handshake_ended(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.changed();
+    }
+
     /// Notes bytes from the peer.
     pub fn bytes_read(&self) {
         if !self.head_begun.load(Ordering::Relaxed)

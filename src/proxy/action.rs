@@ -200,9 +200,16 @@ fn location(
     }
     // A trusted proxy in front may have taken off TLS: then the port is its own, not this listener's.
     let proto = head.headers.get(X_FORWARDED_PROTO);
-    let (scheme, port) = match proto {
-        Some(proto) if proto == "https" => (Scheme::Https, 443),
-        _ => (Scheme::Http, exchange.listener.port),
+    let own = exchange.listener.scheme();
+    let named = match proto {
+        Some(proto) if proto == "https" => Scheme::Https,
+        Some(proto) if proto == "http" => Scheme::Http,
+        _ => own,
+    };
+    let (scheme, port) = if named == own {
+        (own, exchange.listener.port)
+    } else {
+        (named, named.port())
     };
     let location = redirect.location(&Origin {
         scheme,

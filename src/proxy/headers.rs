@@ -248,11 +248,13 @@ fn set_forwarded(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
             drop_claims(headers);
         }
     }
+    let scheme = exchange.listener.scheme().as_str();
     if forwarding.x_forwarded {
-        set_x_forwarded(headers, &exchange.connection.peer_header, believed);
+        let peer = &exchange.connection.peer_header;
+        set_x_forwarded(headers, peer, scheme, believed);
     }
     if forwarding.forwarded {
-        append_forwarded(headers, peer);
+        append_forwarded(headers, peer, scheme);
     }
 }
 
@@ -292,7 +294,12 @@ fn named_client(headers: &HeaderMap, forwarding: &Forwarding) -> Option<IpAddr> 
 }
 
 /// `believed`: there may be such fields already, to be added to.
-fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, believed: bool) {
+fn set_x_forwarded(
+    headers: &mut HeaderMap,
+    peer: &HeaderValue,
+    scheme: &'static str,
+    believed: bool,
+) {
     let chain = if believed {
         joined(headers, &X_FORWARDED_FOR, peer)
     } else {
@@ -300,7 +307,7 @@ fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, believed: bool) 
     };
     headers.insert(X_FORWARDED_FOR, chain);
     if !believed || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if (!believed || !headers.contains_key(X_FORWARDED_HOST))
         && let Some(host) = headers.get(HOST).cloned()
@@ -309,7 +316,7 @@ fn set_x_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, believed: bool) 
     }
 }
 
-fn append_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+fn append_forwarded(headers: &mut HeaderMap, peer: IpAddr, scheme: &str) {
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
@@ -319,7 +326,8 @@ fn append_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
         IpAddr::V6(address) => format!("\"[{address}]\""),
     };
     let host = host.replace(['"', '\\'], "");
-    if let Ok(element) = HeaderValue::from_str(&format!("for={node};host=\"{host}\";proto=http")) {
+    let element = format!("for={node};host=\"{host}\";proto={scheme}");
+    if let Ok(element) = HeaderValue::from_str(&element) {
         let chain = joined(headers, &FORWARDED, &element);
         headers.insert(FORWARDED, chain);
     }

@@ -27,6 +27,11 @@ pub const HEADER_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 165\r\n\r\n\
 {\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time (`timeouts.request_header` of the listener)\",\"details\":{\"side\":\"downstream\"}}";
 
+/// What a client reads that speaks HTTP without TLS to a listener with `tls`: there is nothing else it could read.
+pub const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 119\r\n\r\n\
+{\"code\":\"PLAIN_HTTP\",\"message\":\"this port speaks TLS only: ask for it with `https://`\",\"details\":{\"side\":\"downstream\"}}";
+
 /// The answer to a request that met `error`.
 pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     exchange.fail(error);
@@ -243,14 +248,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fixed_answer_states_its_own_length() {
-        let text = std::str::from_utf8(HEADER_TIMEOUT).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.ends_with(&format!("content-length: {}", body.len())),
-            "{}",
-            body.len()
-        );
-        serde_json::from_str::<serde_json::Value>(body).unwrap();
+    fn fixed_answers_state_their_own_length() {
+        for answer in [HEADER_TIMEOUT, PLAIN_HTTP] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.ends_with(&format!("content-length: {}", body.len())),
+                "{}",
+                body.len()
+            );
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+        }
     }
 }

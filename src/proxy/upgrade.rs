@@ -15,7 +15,6 @@ use http::{HeaderValue, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::io::{InspectReader, InspectWriter};
 
@@ -104,7 +103,11 @@ impl Pipe {
 }
 
 /// `early` was read from the endpoint together with its answer.
-async fn join(client: Upgraded, (mut endpoint, early): (TcpStream, Bytes), exchange: &Exchange) {
+async fn join(
+    client: Upgraded,
+    (mut endpoint, early): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+    exchange: &Exchange,
+) {
     let moved = AtomicU64::new(0);
     let up = |bytes: &[u8]| {
         moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);

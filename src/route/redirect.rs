@@ -41,7 +41,8 @@ impl Scheme {
         }
     }
 
-    fn port(self) -> u16 {
+    /// Its well-known port.
+    pub fn port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,

@@ -21,10 +21,13 @@ use crate::config::model::{Config, HeaderCase};
 pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
 use crate::route::Entry;
 use crate::route::normalize::Normalize;
+use crate::route::redirect::Scheme;
 use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::tls::HandshakeMetrics;
 use crate::telemetry::trace::Tracing;
+use crate::tls::server::ServerTls;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_limit::RequestLimit;
@@ -87,6 +90,20 @@ pub struct Listener {
     pub no_route: Arc<RouteTelemetry>,
     /// Handles of its metrics.
     pub metrics: ListenerMetrics,
+    /// Its TLS, if it has any, and the handles of its metrics.
+    pub tls: Option<Arc<ServerTls>>,
+    /// How its handshakes ended.
+    pub handshakes: Option<HandshakeMetrics>,
+}
+
+impl Listener {
+    /// The scheme of the URLs that its clients ask for.
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
 }
 
 impl Snapshot {

@@ -13,6 +13,7 @@ use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
 use super::spans::SpanFamilies;
+use super::tls::TlsFamilies;
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Metrics {
     pub(super) limits: LimitFamilies,
     pub(super) mirrors: MirrorFamilies,
     pub(super) traces: SpanFamilies,
+    pub(super) tls: TlsFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -186,6 +188,7 @@ impl Metrics {
             limits: LimitFamilies::new(&families)?,
             mirrors: MirrorFamilies::new(&families)?,
             traces: SpanFamilies::new(&families)?,
+            tls: TlsFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",

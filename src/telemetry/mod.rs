@@ -15,5 +15,6 @@ pub mod record;
 pub mod route;
 mod spans;
 pub mod time;
+pub mod tls;
 pub mod trace;
 pub mod writer;

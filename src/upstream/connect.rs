@@ -78,6 +78,6 @@ async fn open(
     builder
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(settings.preserve_header_case);
-    let (sender, driver) = builder.handshake(TokioIo::new(Wire(stream))).await?;
+    let (sender, driver) = builder.handshake(TokioIo::new(Wire::Tcp(stream))).await?;
     Ok(Box::new(Connection::new(sender, driver, counted)))
 }

@@ -26,7 +26,6 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -234,7 +233,7 @@ impl Connection {
     }
 
     /// Waits for the end of HTTP after an answer of 101 and gives the socket, and what was read of what follows, away.
-    pub async fn into_upgraded(mut self) -> Option<(TcpStream, Bytes)> {
+    pub async fn into_upgraded(mut self) -> Option<(Wire, Bytes)> {
         poll_fn(|cx| {
             self.driver.poll(cx);
             if self.driver.ended {
@@ -245,7 +244,7 @@ impl Connection {
         })
         .await;
         let parts = self.driver.connection?.into_parts();
-        Some((parts.io.into_inner().0, parts.read_buf))
+        Some((parts.io.into_inner(), parts.read_buf))
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> bool {

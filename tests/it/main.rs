@@ -60,6 +60,7 @@ mod split;
 mod stale_connections;
 mod streaming;
 mod timeouts;
+mod tls;
 mod toxics;
 mod tracing;
 mod tracing_export;

@@ -27,11 +27,19 @@ pub(super) const LISTENER: &[&str] = &[
     "timeouts",
     "limits",
     "normalize",
+    "tls",
 ];
+/// `listeners.*.tls`
+pub(super) const LISTENER_TLS: &[&str] = &["certificates", "client"];
+/// `listeners.*.tls.certificates[]`
+pub(super) const CERTIFICATE: &[&str] = &["cert", "key"];
+/// `listeners.*.tls.client`
+pub(super) const CLIENT_TLS: &[&str] = &["ca", "mode"];
+
 /// `listeners.*.normalize`
 pub(super) const NORMALIZE: &[&str] = &["encoded_slash", "double_slash", "dot_segments"];
 /// `listeners.*.timeouts`
-pub(super) const LISTENER_TIMEOUTS: &[&str] = &["request_header", "idle"];
+pub(super) const LISTENER_TIMEOUTS: &[&str] = &["request_header", "idle", "tls_handshake"];
 /// `listeners.*.limits`
 pub(super) const LISTENER_LIMITS: &[&str] = &[
     "connections",
@@ -213,6 +221,9 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("listeners.*.timeouts", LISTENER_TIMEOUTS),
     ("listeners.*.limits", LISTENER_LIMITS),
     ("listeners.*.normalize", NORMALIZE),
+    ("listeners.*.tls", LISTENER_TLS),
+    ("listeners.*.tls.certificates[]", CERTIFICATE),
+    ("listeners.*.tls.client", CLIENT_TLS),
     ("routes[]", ROUTE),
     ("routes[].rate_limit[]", RATE_LIMIT),
     ("routes[].rate_limit[].key", RATE_KEY),

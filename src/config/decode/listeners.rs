@@ -12,7 +12,7 @@ use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
 use super::address::{self, Port};
 use super::fields::{Fields, Item, brief};
-use super::{keys, limits, scalars};
+use super::{keys, limits, scalars, tls};
 use crate::units;
 use scalars::{MAX_TIME, MIN_TIME};
 
@@ -35,6 +35,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         timeouts: ListenerTimeouts::default(),
         limits: ListenerLimits::default(),
         normalize: Normalize::default(),
+        tls: None,
     };
     let unread = Some(Located::new(String::new(), item.key));
     let Some(fields) = Fields::of(item, keys::LISTENER, out) else {
@@ -73,6 +74,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("normalize") {
         normalize(item, &mut listener.normalize, out);
     }
+    listener.tls = fields.get("tls").and_then(|item| tls::listener(item, out));
     listener
 }
 
@@ -113,6 +115,7 @@ fn timeouts(item: Item<'_>, timeouts: &mut ListenerTimeouts, out: &mut Diagnosti
     for (key, target) in [
         ("request_header", &mut timeouts.request_header),
         ("idle", &mut timeouts.idle),
+        ("tls_handshake", &mut timeouts.tls_handshake),
     ] {
         let read = fields
             .get(key)

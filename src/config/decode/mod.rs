@@ -26,6 +26,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tls;
 mod tracing;
 mod upstreams;
 

@@ -15,6 +15,7 @@ mod pattern;
 mod rate_limit;
 mod retry;
 mod routes;
+mod tls;
 mod tracing;
 mod upstreams;
 
@@ -35,6 +36,7 @@ pub use pattern::*;
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
+pub use tls::*;
 pub use tracing::*;
 pub use upstreams::*;
 
@@ -148,6 +150,8 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// `normalize`.
     pub normalize: Normalize,
+    /// `tls`. Default: none.
+    pub tls: Option<ListenerTls>,
 }
 
 /// `listeners.*.timeouts`
@@ -157,6 +161,8 @@ pub struct ListenerTimeouts {
     pub request_header: Duration,
     /// `idle`: a connection without a request, or a peer that neither sends nor reads. Default 60 s.
     pub idle: Duration,
+    /// `tls_handshake`: from the accept to the end of the handshake, on listeners with `tls`. Default 10 s.
+    pub tls_handshake: Duration,
 }
 
 impl Default for ListenerTimeouts {
@@ -164,6 +170,7 @@ impl Default for ListenerTimeouts {
         Self {
             request_header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            tls_handshake: Duration::from_secs(10),
         }
     }
 }

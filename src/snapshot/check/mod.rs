@@ -10,6 +10,7 @@ mod limits;
 mod retries;
 mod routes;
 mod rules;
+mod tls;
 mod upstreams;
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +37,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     rules(config, diagnostics);
     limits(config, diagnostics);
     upstreams(config, diagnostics);
+    tls::tls(config, diagnostics);
     circuit_breaker::circuit_breakers(config, diagnostics);
     routes(config, diagnostics);
     reachable(config, diagnostics);

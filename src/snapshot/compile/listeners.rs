@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::routes::compile_routes;
+use super::tls::listener_tls;
 use super::{Environment, Parts};
 use crate::config::model::{self, Config};
 use crate::route::normalize::{self, Normalize};
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
+use crate::tls::hello::Handshake;
 
 pub(super) fn compile_listeners(
     config: &Config,
@@ -32,10 +34,10 @@ pub(super) fn compile_listeners(
             |listener| listener.id,
         );
         compiled.push(Arc::new(compile_listener(
-            section,
-            id,
+            (section, id),
             config,
             parts,
+            previous,
             environment,
         )));
     }
@@ -43,10 +45,10 @@ pub(super) fn compile_listeners(
 }
 
 fn compile_listener(
-    section: &model::Listener,
-    id: ListenerId,
+    (section, id): (&model::Listener, ListenerId),
     config: &Config,
     parts: &Parts<'_>,
+    previous: Option<&Snapshot>,
     environment: &Environment,
 ) -> Listener {
     let name: Arc<str> = section.name.value.as_str().into();
@@ -72,6 +74,14 @@ fn compile_listener(
         normalize: normalize_rules(section.normalize),
         no_route: telemetry(&NO_ROUTE.into()),
         metrics: metrics.listener(direction.as_str(), &name),
+        handshakes: section.tls.as_ref().map(|_| {
+            metrics.handshakes(
+                direction.as_str(),
+                &name,
+                &Handshake::ALL.map(Handshake::as_str),
+            )
+        }),
+        tls: listener_tls(section, previous, environment),
         name,
     }
 }

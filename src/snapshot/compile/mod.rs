@@ -10,6 +10,7 @@ mod health;
 mod listeners;
 mod retry;
 mod routes;
+mod tls;
 mod tracing;
 mod upstreams;
 
@@ -25,6 +26,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use listeners::compile_listeners;
 pub(super) use listeners::normalize_rules;
+pub(super) use tls::pair_files;
+pub use tls::read_again;
 use upstreams::compile_upstreams;
 
 pub use health::dns;

@@ -6,6 +6,7 @@
 mod circuit_breaker;
 mod limits;
 mod routes;
+mod tls;
 mod tracing;
 mod upstreams;
 
@@ -121,6 +122,13 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
         time(listener.timeouts.request_header),
     );
     line("timeouts.idle", time(listener.timeouts.idle));
+    line(
+        "timeouts.tls_handshake",
+        time(listener.timeouts.tls_handshake),
+    );
+    if let Some(tls) = &listener.tls {
+        tls::write_listener_tls(tls, &mut line);
+    }
     line(
         "limits.connections",
         listener.limits.connections.to_string(),

@@ -85,6 +85,33 @@ impl Http2 {
         Self { runtime, sender }
     }
 
+    /// The same over TLS.
+    pub fn over_tls(
+        address: SocketAddr,
+        config: std::sync::Arc<rustls::ClientConfig>,
+        name: &'static str,
+    ) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let sender = runtime.block_on(async {
+            let stream = TcpStream::connect(address)
+                .await
+                .expect("the proxy accepts");
+            let name = rustls::pki_types::ServerName::try_from(name).unwrap();
+            let connector = tokio_rustls::TlsConnector::from(config);
+            let stream = connector.connect(name, stream).await.expect("TLS");
+            let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender }
+    }
+
     /// Runs `future`, but not forever.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(async {

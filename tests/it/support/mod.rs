@@ -8,6 +8,7 @@ pub mod dns;
 pub mod http2;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 pub mod toxiproxy;
 
 use std::net::{SocketAddr, TcpListener};

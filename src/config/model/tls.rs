@@ -1,0 +1,65 @@
+//! `listeners.*.tls`
+
+use std::path::PathBuf;
+
+use super::Located;
+
+/// A PEM file. Its content is not part of the configuration: it is read again with each reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PemFile {
+    /// As it was written.
+    pub written: Located<String>,
+    /// The same, seen from the configuration's directory.
+    pub path: PathBuf,
+}
+
+/// `{ cert: tls.crt, key: tls.key }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// `cert`: the certificate, and behind it those that lead to a root. Required.
+    pub cert: PemFile,
+    /// `key`: its private key, not encrypted. Required.
+    pub key: PemFile,
+}
+
+/// `listeners.*.tls`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// `certificates`: at least one; a client gets the one for the name it asks for, else the first.
+    pub certificates: Vec<Certificate>,
+    /// `client`: certificates of clients. Default: they are not asked for any.
+    pub client: Option<ClientTls>,
+}
+
+/// `listeners.*.tls.client`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// `ca`: the authorities that are believed. Required.
+    pub ca: PemFile,
+    /// `mode`. Default `required`.
+    pub mode: ClientMode,
+}
+
+/// `listeners.*.tls.client.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientMode {
+    /// `required`: a client without a good certificate is not served.
+    #[default]
+    Required,
+    /// `optional`: a client may show none; one that is shown must be good.
+    Optional,
+}
+
+impl Certificate {
+    fn files(&mut self) -> [&mut PemFile; 2] {
+        [&mut self.cert, &mut self.key]
+    }
+}
+
+impl ListenerTls {
+    /// Every file it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PemFile> {
+        let pairs = self.certificates.iter_mut().flat_map(Certificate::files);
+        pairs.chain(self.client.as_mut().map(|client| &mut client.ca))
+    }
+}

@@ -1,0 +1,74 @@
+//! What a connection begins with: a handshake, or the first bytes of HTTP.
+//!
+//! Path: [`super::connection`] asks once per connection. Without TLS the first bytes tell the protocol; with it the
+//! handshake has agreed on one (ALPN), and who did not ask for any speaks HTTP/1.1.
+
+use futures_util::FutureExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use super::sniff::{Protocol, sniff};
+use super::state::ConnState;
+use crate::proxy::respond::PLAIN_HTTP;
+use crate::snapshot::Listener;
+use crate::tls::hello::Handshake;
+use crate::tls::server::{Accepted, Rejected, ServerTls};
+use crate::wire::Wire;
+
+/// Waits until it is known what is spoken on `stream`; `None` when the client left, or was not understood.
+pub(super) async fn greet(
+    stream: TcpStream,
+    listener: &Listener,
+    state: &ConnState,
+) -> Option<(Wire, Protocol)> {
+    match &listener.tls {
+        // Boxed, for what a handshake needs is not to be part of every plain connection.
+        Some(tls) => Box::pin(shake_hands(stream, tls, listener, state)).await,
+        None => {
+            let protocol = sniff(&stream).await.ok()??;
+            Some((Wire::Tcp(stream), protocol))
+        }
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    tls: &ServerTls,
+    listener: &Listener,
+    state: &ConnState,
+) -> Option<(Wire, Protocol)> {
+    state.handshake_begun();
+    let accepted = tls.accept(stream, listener.timeouts.tls_handshake).await;
+    let result = match &accepted {
+        Ok(_) => Handshake::Ok,
+        Err(Rejected { why, .. }) => *why,
+    };
+    if let Some(metrics) = &listener.handshakes {
+        metrics.count(result as usize);
+    }
+    match accepted {
+        Ok(Accepted { stream, is_http2 }) => {
+            state.handshake_ended();
+            let protocol = if is_http2 {
+                Protocol::Http2
+            } else {
+                Protocol::Http1
+            };
+            let stream = Box::new(TlsStream::Server(stream));
+            Some((Wire::Tls(stream), protocol))
+        }
+        Err(Rejected { plain, .. }) => {
+            turn_away(plain?).await;
+            None
+        }
+    }
+}
+
+/// Best effort: a client that is not there anymore does not read it. What it sent is read, lest the answer be lost in a
+/// reset.
+async fn turn_away(mut stream: TcpStream) {
+    let _ = stream.try_read(&mut [0; 8192]);
+    let _ = stream.write_all(PLAIN_HTTP).now_or_never();
+    let _ = stream.shutdown().await;
+}
