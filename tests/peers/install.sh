@@ -49,7 +49,7 @@ install_ci() {
     want chromium chromium
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
-    install_promtool
+    install_prometheus
     add_musl_target
     install_helm
     install_toxiproxy
@@ -95,13 +95,13 @@ apt_update() {
     apt-get update && apt_is_fresh=yes
 }
 
-# promtool alone, taken out of Debian's `prometheus`: installing that would start a server.
-install_promtool() {
-    if ! has promtool; then
-        has apt-get || die "promtool is missing: install the system's \`prometheus\`"
-        say "taking promtool out of Debian's prometheus"
+# The programs alone, taken out of Debian's `prometheus`: installing that would start a server.
+install_prometheus() {
+    if ! has promtool || ! has prometheus; then
+        has apt-get || die "promtool or prometheus is missing: install the system's \`prometheus\`"
+        say "taking prometheus and promtool out of Debian's prometheus"
         local work
-        work=$(mktemp -d "$peers/.promtool.XXXXXX")
+        work=$(mktemp -d "$peers/.prometheus.XXXXXX")
         quietly apt_update || die "apt-get update failed"
         (
             cd "$work"
@@ -109,10 +109,11 @@ install_promtool() {
             quietly apt-get download prometheus
             dpkg-deb -x prometheus_*.deb root
         ) || die "Debian's prometheus could not be fetched"
-        install -m 755 "$work/root/usr/bin/promtool" "$peers/bin/promtool"
+        install -m 755 "$work/root/usr/bin/promtool" "$work/root/usr/bin/prometheus" "$peers/bin/"
         rm -rf "$work"
     fi
     proves promtool --version
+    proves prometheus --version
 }
 
 add_musl_target() {
