@@ -102,6 +102,17 @@ def target(index, kind, expression, legend):
     return result
 
 
+def organize(*columns, **names):
+    """A table's columns, from left to right; no others."""
+    return {
+        "id": "filterFieldsByName",
+        "options": {"include": {"names": list(columns)}},
+    }, {
+        "id": "organize",
+        "options": {"indexByName": {name: i for i, name in enumerate(columns)}, "renameByName": names},
+    }
+
+
 def graph(*arguments, **more):
     return panel("timeseries", *arguments, **more)
 
@@ -144,6 +155,16 @@ OVERVIEW = [
         ("count(outrigger_build_info{PROXY})", "proxies"),
         ("count(count by (hash) (outrigger_config_info{PROXY}))", "configurations"),
         options={"graphMode": "none"},
+    ),
+    panel(
+        "table",
+        "Alerts",
+        "Pending and firing, if the rules are loaded. What each means and what to change: docs/alerts.md.",
+        "short",
+        ('ALERTS{alertname=~"Outrigger.+", namespace=~"$namespace", job=~"$job"}', "{{alertname}}"),
+        width=WIDTH,
+        height=6,
+        transformations=[*organize("alertname", "alertstate", "severity", "job", "instance", "upstream", "endpoint", "route", "listener")],
     ),
     graph(
         "Requests by status",
@@ -386,15 +407,7 @@ PROCESS = [
         "dateTimeAsIso",
         (f"1000 * outrigger_config_last_success_timestamp_seconds{{PROXY}} * {SAME} group_right () outrigger_config_info{{PROXY}}", "{{hash}}"),
         width=16,
-        transformations=[
-            {
-                "id": "organize",
-                "options": {
-                    "excludeByName": {"Time": True, "__name__": True, "container": True, "endpoint": True, "service": True},
-                    "renameByName": {"Value": "since"},
-                },
-            }
-        ],
+        transformations=[*organize("namespace", "job", "pod", "instance", "version", "hash", "Value", Value="since")],
     ),
     graph(
         "Reloads",
@@ -520,7 +533,7 @@ def annotations():
     applied = "1000 * outrigger_config_last_success_timestamp_seconds{PROXY}"
     refused = 'increase(outrigger_config_reloads_total{PROXY, result="refused"}[1m]) > 0'
     return [
-        annotation("Configuration applied", BLUE, applied, useValueForTime="on"),
+        annotation("Configuration applied", BLUE, applied, useValueForTime=True),
         annotation("Configuration refused", RED, refused),
     ]
 

@@ -13,12 +13,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 python=${PEERS_PYTHON:-}
 need curl node prometheus promtool python3
-[ -x "$python" ] || die "PEERS_PYTHON is not set: run \`tests/peers/install.sh ci\` and source the env.sh that it names"
+[ -x "$python" ] && [ -x "${PEERS_GRAFANA_PYTHON:-}" ] || die "PEERS_PYTHON or PEERS_GRAFANA_PYTHON is not set: run \`tests/peers/install.sh ci\` and source the env.sh that it names"
 
 rules="$root/helm/outrigger/rules/outrigger.yaml"
 
 check_files() {
     python3 "$root/helm/dashboard.py" --check || die "the dashboard is out of date"
+    "$PEERS_GRAFANA_PYTHON" "$here/grafana.py" || die "Grafana's types do not take the dashboard"
+    pass "Grafana's own types take the dashboard"
     promtool check rules --lint=all --lint-fatal "$rules" >"$work/rules.log" 2>&1 || { show_log "$work/rules.log"; die "promtool objects to the rules"; }
     promtool test rules "$here/rules-test.yaml" >"$work/rules.log" 2>&1 || { show_log "$work/rules.log"; die "a case of the rules fails"; }
     said=$("$python" "$here/prometheus.py" cases) || die "an alert is without a case or a section in docs/alerts.md"
@@ -105,22 +107,34 @@ reloads() {
     reload
 }
 
-# send OPTION... PATH: whatever the answer.
-send() { curl --silent --noproxy '*' --output /dev/null --max-time 3 "${@:1:$#-1}" "http://127.0.0.1:$inbound${*: -1}" || true; }
+# send PATH OPTION...: whatever the answer.
+send() { curl --silent --noproxy '*' --output /dev/null --max-time 3 "${@:2}" "http://127.0.0.1:$inbound$1" || true; }
 
 # What there is to see, again and again until the script ends.
 traffic() {
     local round
     for ((round = 0; ; round++)); do
         for _ in 1 2 3; do send /events & done # one under way, one waits, one is refused
-        send --max-time 0.1 /events &          # and one client leaves
+        send /events --max-time 0.1 &          # and one client leaves
         send /; send /; send /dead; send /sick; send /no-such-route; send /flaky; send /flaky
-        send --data text /echo
-        send --request DELETE --data text /dead
-        for user in a b c "$round"; do send --header "x-user: $user" /limited; send --header "x-user: $user" /limited; done
+        send /echo --data text
+        send /dead --request DELETE --data text
+        for user in a b c "$round"; do send /limited --header "x-user: $user"; send /limited --header "x-user: $user"; done
         sleep 0.3
         [ $((round % 4)) -ne 0 ] || wait
     done
+}
+
+# Answers of the proxy's own, a line each; while the traffic runs, /events is full and /dead is sometimes not called.
+answers() {
+    local path
+    for path in /dead /dead /dead /dead /sick /no-such-route /limited /limited /events /events /events /events; do ask "$path"; done
+    ask / --request CONNECT
+}
+
+ask() {
+    curl --silent --noproxy '*' --max-time 3 "${@:2}" "http://127.0.0.1:$inbound$1" >"$work/answer" || return 0
+    grep '^{"code"' "$work/answer" >>"$work/answers" || true
 }
 
 check_files
@@ -137,6 +151,9 @@ wait_until 20 scrapes 10 || die "Prometheus scrapes the proxy no more"
 said=$("$python" "$here/prometheus.py" expressions "http://127.0.0.1:$web") || die "the dashboard or the rules do not fit what is scraped"
 pass "Prometheus runs the dashboard and the rules: $said"
 said=$("$python" "$here/prometheus.py" alerts "http://127.0.0.1:$web") || die "the alerts are not as they should be"
+pass "$said"
+answers
+said=$("$python" "$here/prometheus.py" sides "$work/answers") || die "the dashboard shows errors on the wrong side"
 pass "$said"
 stop "$traffic"
 stop_proxy

@@ -13,6 +13,8 @@ set -euo pipefail
 
 HELM_VERSION=v3.22.0
 KUBERNETES_VALIDATE_VERSION=1.37.0
+GRAFANA_SDK_VERSION=10.1.0 # the schema of Grafana 10.1; on PyPI with a build's number before it
+GRAFANA_SDK_BUILD=1769699998
 TOXIPROXY_VERSION=v2.12.0
 ENVOY_VERSION=1.40.0
 MUSL_TARGET=x86_64-unknown-linux-musl
@@ -54,6 +56,7 @@ install_ci() {
     install_helm
     install_toxiproxy
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
+    python_program "grafana-sdk-$GRAFANA_SDK_VERSION" "grafana-foundation-sdk==$GRAFANA_SDK_BUILD!$GRAFANA_SDK_VERSION"
 }
 
 install_bench() {
@@ -177,6 +180,7 @@ write_env() {
 # Written by tests/peers/install.sh; to be sourced.
 export PATH="$peers/bin:\$PATH"
 export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin/python"
+export PEERS_GRAFANA_PYTHON="$peers/grafana-sdk-$GRAFANA_SDK_VERSION/bin/python"
 END
     mv "$peers/env.sh.new" "$peers/env.sh"
 }

@@ -2,6 +2,7 @@
 
     prometheus.py expressions URL    every expression parses, names only what is scraped, and shows something
     prometheus.py alerts URL         the rules run; the alerts that should be active are, with their texts, and no others
+    prometheus.py sides FILE         the dashboard takes each reason for the side that the answers (a line each) name
     prometheus.py cases              each alert has a case that fires, one that does not, and a section in docs/alerts.md
 
 Called by check-prometheus.sh, whose proxy has met everything that the dashboard shows. Prints every mistake.
@@ -201,9 +202,20 @@ def rule_expressions(base, known):
     known = known | {rule["name"]: COMMON_LABELS | {"direction"} for rule in groups if rule["type"] == "recording"}
     for rule in groups:
         where = f"rule {rule['name']}"
-        check_names(where, rule["query"], known)
+        fits = check_names(where, rule["query"], known)
         query(base, where, rule["query"])
+        if fits and rule["type"] == "alerting":
+            check_texts(where, rule, known)
     return len(groups)
+
+
+def check_texts(where, rule, known):
+    """A label that a text shows is one of the metrics'; else it would be an empty word."""
+    labels = set().union(COMMON_LABELS, *(known[name] for name in names(rule["query"])))
+    for text in rule["annotations"].values():
+        for label in re.findall(r"\$labels\.(\w+)", text):
+            if label not in labels:
+                mistake(where, f"shows the label `{label}`, which no metric of it has")
 
 
 def active_alerts(base):
@@ -235,6 +247,24 @@ def alerts(base):
     return f"{len(ACTIVE)} alerts are active, no other"
 
 
+def sides(path):
+    """The dashboard guesses the side from the reason; the answers know it."""
+    expression = next(expression for title, _, expression in dashboard_targets() if title == "Errors by side")
+    guesses = re.findall(r'"side", "(\w+)", "reason", "([^"]+)"', expression)
+    (rest,) = re.findall(r'"side", "(\w+)", "", ""', expression)
+    seen = {}
+    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+        answer = json.loads(line)
+        reason, side = answer["code"].lower(), answer["details"]["side"]
+        seen[reason] = side
+        guess = next((guess for guess, pattern in guesses if re.fullmatch(pattern, reason)), rest)
+        if guess != side:
+            mistake("dashboard, Errors by side", f"`{reason}` is taken for {guess}; the answer says {side}")
+    if set(seen.values()) != {"downstream", "upstream", "proxy"}:
+        sys.exit(f"the answers should be of all three sides: {seen}")
+    return f"the dashboard knows the sides of {len(seen)} reasons"
+
+
 def cases():
     import yaml
 
@@ -261,7 +291,7 @@ def cases():
 
 
 def main():
-    commands = {"expressions": expressions, "alerts": alerts, "cases": cases}
+    commands = {"expressions": expressions, "alerts": alerts, "sides": sides, "cases": cases}
     result = commands[sys.argv[1]](*sys.argv[2:])
     for text in mistakes:
         print(text, file=sys.stderr)
