@@ -13,7 +13,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 python=${PEERS_PYTHON:-}
 need curl node prometheus promtool python3
-[ -x "$python" ] && [ -x "${PEERS_GRAFANA_PYTHON:-}" ] || die "PEERS_PYTHON or PEERS_GRAFANA_PYTHON is not set: run \`tests/peers/install.sh ci\` and source the env.sh that it names"
+for program in "$python" "${PEERS_GRAFANA_PYTHON:-}"; do
+    [ -x "$program" ] || die "PEERS_PYTHON or PEERS_GRAFANA_PYTHON is not set: run \`tests/peers/install.sh ci\` and source the env.sh that it names"
+done
 
 rules="$root/helm/outrigger/rules/outrigger.yaml"
 
