@@ -52,11 +52,11 @@ install_ci() {
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     install_prometheus
+    python_program "grafana-sdk-$GRAFANA_SDK_VERSION" "grafana-foundation-sdk==$GRAFANA_SDK_BUILD!$GRAFANA_SDK_VERSION"
     add_musl_target
     install_helm
     install_toxiproxy
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
-    python_program "grafana-sdk-$GRAFANA_SDK_VERSION" "grafana-foundation-sdk==$GRAFANA_SDK_BUILD!$GRAFANA_SDK_VERSION"
 }
 
 install_bench() {

@@ -21,6 +21,7 @@ DASHBOARD = ROOT / "helm/outrigger/dashboards/outrigger.json"
 RULES = ROOT / "helm/outrigger/rules/outrigger.yaml"
 CASES = ROOT / "tests/peers/rules-test.yaml"
 RUNBOOK = ROOT / "docs/alerts.md"
+REASONS = ROOT / "docs/reasons.md"
 
 # Series that this check's proxy does not have, and why. Nothing else may be missing.
 ABSENT = {
@@ -253,13 +254,17 @@ def sides(path):
     guesses = re.findall(r'"side", "(\w+)", "reason", "([^"]+)"', expression)
     (rest,) = re.findall(r'"side", "(\w+)", "", ""', expression)
     seen = {}
+    if REASONS.exists():  # all reasons there are, in a table
+        seen.update(re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| (\w+) \|", REASONS.read_text(encoding="utf-8"), re.MULTILINE))
+        if not seen:
+            sys.exit(f"{REASONS} has no table of reasons and sides")
     for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
         answer = json.loads(line)
-        reason, side = answer["code"].lower(), answer["details"]["side"]
-        seen[reason] = side
+        seen[answer["code"].lower()] = answer["details"]["side"]
+    for reason, side in seen.items():
         guess = next((guess for guess, pattern in guesses if re.fullmatch(pattern, reason)), rest)
         if guess != side:
-            mistake("dashboard, Errors by side", f"`{reason}` is taken for {guess}; the answer says {side}")
+            mistake("dashboard, Errors by side", f"`{reason}` is taken for {guess}; it is {side}")
     if set(seen.values()) != {"downstream", "upstream", "proxy"}:
         sys.exit(f"the answers should be of all three sides: {seen}")
     return f"the dashboard knows the sides of {len(seen)} reasons"
