@@ -4,13 +4,14 @@ Called by .ci/helm, which knows what each variant should hold. Prints every mist
 """
 
 import argparse
+import json
 import sys
 import warnings
 
 import kubernetes_validate
 import yaml
 
-CUSTOM_KINDS = {"ServiceMonitor"}  # no schema of Kubernetes' own
+CUSTOM_KINDS = {"PrometheusRule", "ServiceMonitor"}  # no schema of Kubernetes' own
 USER = 65532
 
 mistakes = []
@@ -32,6 +33,8 @@ def arguments():
     parser.add_argument("--service-port", type=int, default=8080, help="the service's target")
     parser.add_argument("--config-to", help="where to write the outrigger.yaml of the ConfigMap")
     parser.add_argument("--config-holds", help="a text that outrigger.yaml should hold")
+    parser.add_argument("--dashboard", help="the JSON file that a ConfigMap should hold")
+    parser.add_argument("--rules-to", help="where to write the PrometheusRule's groups, as a rule file")
     parser.add_argument("--same-pod-as", help="other manifests, whose pod template should be the same")
     return parser.parse_args()
 
@@ -46,6 +49,11 @@ def one(documents, kind):
     if len(found) != 1:
         sys.exit(f"there should be one {kind}, not {len(found)}")
     return found[0]
+
+
+def configuration(documents):
+    """The ConfigMap with outrigger.yaml; another one may hold the dashboard."""
+    return one([d for d in documents if d["kind"] == "ConfigMap" and "outrigger.yaml" in d["data"]], "ConfigMap")
 
 
 def check_schemas(documents, versions):
@@ -111,7 +119,7 @@ def check_pod(documents, wanted):
     deployment = one(documents, "Deployment")
     template = deployment["spec"]["template"]
     pod = template["spec"]
-    config_map = one(documents, "ConfigMap")
+    config_map = configuration(documents)
     sidecar = check_sidecar(pod, wanted.probes_port)
     check_mount(pod, sidecar, config_map["metadata"]["name"])
     for key in template["metadata"].get("annotations", {}):
@@ -136,15 +144,33 @@ def check_services(documents, wanted, pod_labels):
         chosen = [d["metadata"]["name"] for d in documents if d["kind"] == "Service" and selector <= d["metadata"]["labels"].items()]
         expect("services that the monitor selects", len(chosen), 1)
         expect("what the monitor scrapes", [(e["port"], e["path"]) for e in monitor["spec"]["endpoints"]], [("metrics", "/metrics")])
+        # Else the operator's label `endpoint` hides the metrics' own.
+        dropped = [r["regex"] for e in monitor["spec"]["endpoints"] for r in e["relabelings"] if r["action"] == "labeldrop"]
+        expect("labels of the target that the monitor drops", dropped, ["endpoint"])
 
 
 def check_config(documents, wanted):
-    text = one(documents, "ConfigMap")["data"]["outrigger.yaml"]
+    text = configuration(documents)["data"]["outrigger.yaml"]
     if wanted.config_holds and wanted.config_holds not in text:
         mistakes.append(f"outrigger.yaml does not hold {wanted.config_holds!r}")
     if wanted.config_to:
         with open(wanted.config_to, "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def check_dashboard(documents, path):
+    found = [d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    texts = [text for config_map in found for text in config_map["data"].values()]
+    with open(path, encoding="utf-8") as file:
+        wanted = json.load(file)
+    if [json.loads(text) for text in texts] != [wanted]:
+        mistakes.append(f"the ConfigMaps with the label of dashboards do not hold {path}, once and whole")
+
+
+def write_rules(documents, path):
+    groups = one(documents, "PrometheusRule")["spec"]["groups"]
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump({"groups": groups}, file)
 
 
 def main():
@@ -159,6 +185,10 @@ def main():
         check_schemas(documents, wanted.kubernetes)
         check_services(documents, wanted, check_pod(documents, wanted))
         check_config(documents, wanted)
+        if wanted.dashboard:
+            check_dashboard(documents, wanted.dashboard)
+        if wanted.rules_to:
+            write_rules(documents, wanted.rules_to)
     for mistake in mistakes:
         print(f"{wanted.manifests}: {mistake}", file=sys.stderr)
     sys.exit(1 if mistakes else 0)

@@ -13,6 +13,8 @@ set -euo pipefail
 
 HELM_VERSION=v3.22.0
 KUBERNETES_VALIDATE_VERSION=1.37.0
+GRAFANA_SDK_VERSION=10.1.0 # the schema of Grafana 10.1; on PyPI with a build's number before it
+GRAFANA_SDK_BUILD=1769699998
 TOXIPROXY_VERSION=v2.12.0
 ENVOY_VERSION=1.40.0
 ROTEL_VERSION=0.0.1a15
@@ -50,7 +52,8 @@ install_ci() {
     want chromium chromium
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
-    install_promtool
+    install_prometheus
+    python_program "grafana-sdk-$GRAFANA_SDK_VERSION" "grafana-foundation-sdk==$GRAFANA_SDK_BUILD!$GRAFANA_SDK_VERSION"
     add_musl_target
     install_helm
     install_toxiproxy
@@ -97,13 +100,13 @@ apt_update() {
     apt-get update && apt_is_fresh=yes
 }
 
-# promtool alone, taken out of Debian's `prometheus`: installing that would start a server.
-install_promtool() {
-    if ! has promtool; then
-        has apt-get || die "promtool is missing: install the system's \`prometheus\`"
-        say "taking promtool out of Debian's prometheus"
+# The programs alone, taken out of Debian's `prometheus`: installing that would start a server.
+install_prometheus() {
+    if ! has promtool || ! has prometheus; then
+        has apt-get || die "promtool or prometheus is missing: install the system's \`prometheus\`"
+        say "taking prometheus and promtool out of Debian's prometheus"
         local work
-        work=$(mktemp -d "$peers/.promtool.XXXXXX")
+        work=$(mktemp -d "$peers/.prometheus.XXXXXX")
         quietly apt_update || die "apt-get update failed"
         (
             cd "$work"
@@ -111,10 +114,11 @@ install_promtool() {
             quietly apt-get download prometheus
             dpkg-deb -x prometheus_*.deb root
         ) || die "Debian's prometheus could not be fetched"
-        install -m 755 "$work/root/usr/bin/promtool" "$peers/bin/promtool"
+        install -m 755 "$work/root/usr/bin/promtool" "$work/root/usr/bin/prometheus" "$peers/bin/"
         rm -rf "$work"
     fi
     proves promtool --version
+    proves prometheus --version
 }
 
 add_musl_target() {
@@ -188,6 +192,7 @@ write_env() {
 # Written by tests/peers/install.sh; to be sourced.
 export PATH="$peers/bin:\$PATH"
 export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin/python"
+export PEERS_GRAFANA_PYTHON="$peers/grafana-sdk-$GRAFANA_SDK_VERSION/bin/python"
 END
     mv "$peers/env.sh.new" "$peers/env.sh"
 }

@@ -61,3 +61,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else -}}{{ mul $number (get (dict "s" 1 "m" 60 "h" 3600) $unit) }}
 {{- end -}}
 {{- end -}}
+
+{{/* The groups of rules/outrigger.yaml, with what the values say put in. */}}
+{{- define "outrigger.ruleGroups" -}}
+{{- $values := .Values.prometheusRule -}}
+{{- $settings := dict
+  "outrigger:error_budget" (printf "vector(%s)" (divf (subf 100.0 (float64 $values.sloTarget)) 100.0 | printf "%.6f"))
+  "outrigger:connection_limit" (printf "vector(%d)" (int $values.connectionLimit)) -}}
+{{- $groups := list -}}
+{{- $unknown := $values.without -}}
+{{- range $group := (.Files.Get "rules/outrigger.yaml" | fromYaml).groups -}}
+  {{- $rules := list -}}
+  {{- range $rule := $group.rules -}}
+    {{- if $rule.record -}}
+      {{- $rules = append $rules (merge (dict "expr" (get $settings $rule.record | default $rule.expr)) $rule) -}}
+    {{- else if has $rule.alert $values.without -}}
+      {{- $unknown = without $unknown $rule.alert -}}
+    {{- else -}}
+      {{- with $values.runbookUrl -}}
+        {{- $_ := set $rule.annotations "runbook_url" (replace "docs/alerts.md" . $rule.annotations.runbook_url) -}}
+      {{- end -}}
+      {{- $rules = append $rules $rule -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if $rules -}}
+    {{- $groups = append $groups (dict "name" $group.name "rules" $rules) -}}
+  {{- end -}}
+{{- end -}}
+{{- if $unknown -}}
+{{- fail (printf "`prometheusRule.without` names alerts that there are not: %s" (join ", " $unknown)) -}}
+{{- end -}}
+{{ toYaml $groups }}
+{{- end -}}
