@@ -15,10 +15,8 @@ use crate::upstream::health::{HealthCheck, HttpQuestion, Question};
 const INTERVAL_DOWN: Duration = Duration::from_secs(1);
 
 /// `None` only for what the reader has refused before.
-pub(super) fn health_check(
-    section: &model::HealthCheck,
-    protocol: Protocol,
-) -> Option<HealthCheck> {
+pub(super) fn health_check(upstream: &model::Upstream, protocol: Protocol) -> Option<HealthCheck> {
+    let section = upstream.health_check.as_ref()?;
     let interval = section.interval.value;
     Some(HealthCheck {
         question: question(&section.question, protocol)?,
