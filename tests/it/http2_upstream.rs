@@ -397,13 +397,13 @@ fn metrics_count_connections_and_streams() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     eventually("it has arrived", || origin.seen().len() == 1);
     let labels = format!("{{endpoint=\"{}\",upstream=\"app\"}}", origin.address());
-    let value = |name: &str| proxy.metric(&format!("{name}{labels}")) as u32;
-    assert_eq!(value("outrigger_pool_http2_connections"), 1);
-    assert_eq!(value("outrigger_pool_http2_streams"), 1);
+    let value = |name: &str| proxy.metric(&format!("{name}{labels}"));
+    assert_eq!(value("outrigger_pool_http2_connections"), 1.0);
+    assert_eq!(value("outrigger_pool_http2_streams"), 1.0);
     release.notify_one();
     assert_eq!(client.read().status(), 200);
     eventually("the stream has ended", || {
-        value("outrigger_pool_http2_streams") == 0
+        value("outrigger_pool_http2_streams") == 0.0
     });
 }
 

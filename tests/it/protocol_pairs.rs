@@ -68,6 +68,10 @@ fn proxy(app: SocketAddr, protocol: &str) -> Proxy {
 }
 
 /// Runs `case` with each pair.
+#[allow(
+    clippy::print_stdout,
+    reason = "a failure has to say which pair it was"
+)]
 fn each(case: impl Fn(&Pair)) {
     for client in [Version::One, Version::Two] {
         for origin in [Version::One, Version::Two] {
