@@ -6,7 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,9 +20,9 @@ use super::exchange::Exchange;
 use super::verdict;
 use super::wait::{is_too_slow, past, with_look};
 use crate::policy::deadline::Deadline;
-use crate::policy::failure::Verdict;
+use crate::policy::failure::{Failure, Verdict};
 use crate::upstream::admission::Admission;
-use crate::upstream::connection::Connection;
+use crate::upstream::carrier::Carrier;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
@@ -98,7 +98,7 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_none(),
-            Content::Endpoint(body) => body.incoming.is_end_stream(),
+            Content::Endpoint(body) => body.is_end_stream(),
         }
     }
 
@@ -107,6 +107,7 @@ impl Body for ProxyBody {
             Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Content::Endpoint(body) if body.failure.is_some() => SizeHint::default(),
             Content::Endpoint(body) => body.incoming.size_hint(),
         }
     }
@@ -126,7 +127,7 @@ impl Drop for ProxyBody {
 #[derive(Debug)]
 pub struct Lease {
     /// The connection.
-    pub connection: Box<Connection>,
+    pub connection: Carrier,
     /// The place of the request at its endpoint, and what is to be said about it.
     pub admission: Admission,
     /// Whose part of the pool it belongs to.
@@ -138,11 +139,8 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         let now = Instant::now();
         self.admission.complete(now.into_std());
-        if self.connection.rest(now) {
-            let settings = &self.admission.upstream().pool;
-            let pool = &self.admission.endpoint().pool;
-            pool.put(self.worker, self.connection, settings);
-        }
+        let (endpoint, upstream) = (self.admission.endpoint(), self.admission.upstream());
+        self.connection.rest(endpoint, upstream, (self.worker, now));
     }
 
     /// Listens to what the answer says about its endpoint.
@@ -197,7 +195,8 @@ impl EndpointBody {
         limits: BodyLimits,
         upload: Option<Arc<Upload>>,
     ) -> Self {
-        Self {
+        let is_stream = matches!(lease.connection, Carrier::Stream(_));
+        let mut body = Self {
             incoming,
             lease: Some(lease),
             limits,
@@ -207,6 +206,35 @@ impl EndpointBody {
             waiting_since: None,
             timer: None,
             failure: None,
+        };
+        if is_stream && body.incoming.is_end_stream() {
+            body.see_end();
+        }
+        body
+    }
+
+    /// Where nothing follows the head of an answer on a stream: whether that is its end, or the stream was reset.
+    fn see_end(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.poll_incoming(&mut cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = Some(End::Broken);
+                self.failure = Some(ProxyError::UpstreamBody(error));
+                self.say(Verdict::Failure(Failure::Reset));
+            }
+            Poll::Ready(None) => self.ended = Some(End::Complete),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+    }
+
+    /// A stream that was reset counts as ended for hyper, too: only a length that is used up, or the end itself, is one.
+    fn is_end_stream(&self) -> bool {
+        match self.lease.as_ref().map(|lease| &lease.connection) {
+            Some(Carrier::Stream(_)) => match self.ended {
+                Some(end) => end == End::Complete,
+                None => self.incoming.size_hint().exact() == Some(0),
+            },
+            Some(Carrier::Connection(_)) | None => self.incoming.is_end_stream(),
         }
     }
 

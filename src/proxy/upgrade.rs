@@ -24,6 +24,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::{headers, verdict};
 use crate::upstream::admission::Admission;
+use crate::upstream::carrier::Carrier;
 use crate::upstream::connection::Connection;
 
 /// A pipe in which nothing moves for this long is taken for abandoned: longer than any keep-alive ping in use.
@@ -57,6 +58,10 @@ pub fn switch(
             .report(verdict::of(&error, None), elapsed, now);
         return Err(error);
     };
+    // HTTP/2 knows no 101, and hyper takes it for an error of the protocol.
+    let Carrier::Connection(connection) = lease.connection else {
+        return Err(ProxyError::UnaskedUpgrade);
+    };
     lease.admission.complete(now);
     let protocol = response.headers().get(UPGRADE).cloned();
     let (mut head, _) = response.into_parts();
@@ -67,7 +72,7 @@ pub fn switch(
         head.headers.insert(UPGRADE, protocol);
     }
     let pipe = Pipe {
-        connection: lease.connection,
+        connection,
         admission: lease.admission,
         exchange: Arc::clone(exchange),
     };

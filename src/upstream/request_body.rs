@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::http2::Cut;
 use super::replay_room::{Kept, ReplayRoom};
 use crate::policy::body_rate::Pace;
 use crate::policy::retry::Replayable;
@@ -125,6 +126,7 @@ impl Upload {
         RequestBody {
             upload: Some(Arc::clone(self)),
             prefix,
+            cut: None,
         }
     }
 
@@ -170,7 +172,7 @@ impl Upload {
             tap.data(data);
         }
         // Nobody asks for what comes after the last frame of a known length.
-        if source.incoming.is_end_stream() {
+        if is_at_end(&source.incoming) {
             self.complete(source);
         } else {
             self.set(UploadState::Flowing);
@@ -186,8 +188,14 @@ impl Upload {
     }
 
     fn is_complete(&self) -> bool {
-        self.state() == UploadState::Complete || self.source.lock().incoming.is_end_stream()
+        self.state() == UploadState::Complete || is_at_end(&self.source.lock().incoming)
     }
+}
+
+/// Whether nothing follows. For hyper a stream that its client has reset is at an end, too, and only one without a length
+/// could be taken for complete then: its end is what another poll tells.
+fn is_at_end(incoming: &Incoming) -> bool {
+    incoming.is_end_stream() && incoming.size_hint().exact() == Some(0)
 }
 
 /// Sees a body pass.
@@ -204,6 +212,8 @@ pub struct RequestBody {
     upload: Option<Arc<Upload>>,
     /// What comes before it: what an earlier attempt took from the client.
     prefix: Bytes,
+    /// Who may end its way, on HTTP/2.
+    cut: Option<Arc<Cut>>,
 }
 
 impl RequestBody {
@@ -217,7 +227,13 @@ impl RequestBody {
         Self {
             upload: None,
             prefix: bytes,
+            cut: None,
         }
+    }
+
+    /// Lets `cut` know that it is on its way.
+    pub(super) fn watch(&mut self, cut: Arc<Cut>) {
+        self.cut = Some(cut);
     }
 }
 
@@ -229,6 +245,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(cut) = self.cut.take() {
+            cut.polled();
+        }
         if !self.prefix.is_empty() {
             let prefix = std::mem::take(&mut self.prefix);
             return Poll::Ready(Some(Ok(Frame::data(prefix))));

@@ -6,6 +6,7 @@ pub mod client;
 pub mod collector;
 pub mod dns;
 pub mod http2;
+pub mod http2_origin;
 pub mod origin;
 pub mod proxy;
 pub mod tls;
