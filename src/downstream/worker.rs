@@ -240,10 +240,21 @@ impl Seat {
             Arc::clone(&state) as _,
             Box::new((self, held, active)),
         ));
-        match connection::serve(stream, info, state, Arc::clone(&worker.engine)).await {
+        let end = connection::serve(stream, info, Arc::clone(&state), Arc::clone(&worker.engine));
+        let end = end.await;
+        let broken = match end {
+            End::Broken(offence) => Some(offence),
+            End::Ordered(_) | End::Closed => None,
+        };
+        if let Some(offence) = state.any_offence().or(broken) {
+            metrics.protocol.count(offence);
+        }
+        match end {
             End::Ordered(Order::HeaderTimeout) => metrics.closed_header_timeout.inc(),
             End::Ordered(Order::IdleTimeout) => metrics.closed_idle.inc(),
-            End::Ordered(Order::Serve | Order::Finish | Order::Cut) | End::Closed => {}
+            End::Ordered(Order::Serve | Order::Finish | Order::Abuse | Order::Cut)
+            | End::Closed
+            | End::Broken(_) => {}
         }
         drop(registration);
     }

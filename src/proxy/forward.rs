@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
-use http::response;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
+use http::{request, response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ pub async fn forward(
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
-    headers::check_request(&head, seen)?;
+    check(&exchange, &head, seen)?;
     let path = action::normal_path(&exchange.listener, &head)?;
     let entry = action::find(&exchange.listener, &head, path.as_ref());
     let entry = entry.ok_or(ProxyError::NoRoute)?;
@@ -79,6 +79,21 @@ pub async fn forward(
     let mut response = pass_on(answer, deadline, version, upload);
     answer_rules.apply(response.headers_mut());
     Ok(response)
+}
+
+/// Refuses what no app should have to interpret.
+fn check(exchange: &Exchange, head: &request::Parts, seen: Seen) -> Result<(), ProxyError> {
+    if let Some(offence) = exchange.connection.observer.offence() {
+        // Counted at the connection's end, as are those that hyper finds.
+        return Err(ProxyError::BadRequest(offence.message()));
+    }
+    if head.method == Method::CONNECT {
+        return Err(ProxyError::ConnectMethod);
+    }
+    headers::check_request(head, seen).map_err(|offence| {
+        exchange.listener.metrics.protocol.count(offence);
+        ProxyError::BadRequest(offence.message())
+    })
 }
 
 fn pass_on(

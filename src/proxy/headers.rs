@@ -11,13 +11,15 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri, Version};
+use http::uri::Authority;
+use http::{HeaderValue, Uri, Version};
 
-use super::error::ProxyError;
+use super::authority;
 use super::exchange::Exchange;
 use super::request_id;
 use super::seen::{Field, Seen};
 use crate::snapshot::forwarding::Forwarding;
+use crate::telemetry::protocol::Offence;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -34,29 +36,53 @@ const MAX_HOPS: usize = 32;
 ///
 /// # Errors
 ///
-/// [`ProxyError::ConnectMethod`], [`ProxyError::BadRequest`].
-pub fn check_request(head: &Parts, seen: Seen) -> Result<(), ProxyError> {
-    if head.method == Method::CONNECT {
-        return Err(ProxyError::ConnectMethod);
-    }
+/// The first [`Offence`] found.
+pub fn check_request(head: &Parts, seen: Seen) -> Result<(), Offence> {
     let host = head.headers.get(HOST);
     if seen.any_repeated() && head.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(ProxyError::BadRequest(
-            "the request has more than one `Host`",
-        ));
+        return Err(Offence::SeveralHosts);
     }
-    if host.is_none() && head.version == Version::HTTP_11 && head.uri.authority().is_none() {
-        return Err(ProxyError::BadRequest("an HTTP/1.1 request needs a `Host`"));
+    let authority = head.uri.authority();
+    if host.is_none() && authority.is_none() && head.version != Version::HTTP_10 {
+        return Err(Offence::NoHost);
     }
-    if host.is_some_and(|host| host.to_str().is_err()) {
-        return Err(ProxyError::BadRequest("`Host` is not a host name"));
+    if host.is_some_and(|host| !authority::is_host(host.as_bytes()))
+        || authority.is_some_and(|it| !authority::is_host(without_user(it).as_bytes()))
+    {
+        return Err(Offence::Host);
     }
-    if seen.has(Field::TransferEncoding) && seen.has(Field::ContentLength) {
-        return Err(ProxyError::BadRequest(
-            "the request has both `Transfer-Encoding` and `Content-Length`",
-        ));
+    if head.version == Version::HTTP_2
+        && let (Some(host), Some(authority)) = (host, authority)
+        && !host
+            .as_bytes()
+            .eq_ignore_ascii_case(without_user(authority).as_bytes())
+    {
+        return Err(Offence::HostConflict);
+    }
+    if seen.has(Field::TransferEncoding) {
+        check_coding(head, seen)?;
     }
     Ok(())
+}
+
+/// Of all codings only `chunked` is understood here, once (RFC 9112 §6.1, §7).
+fn check_coding(head: &Parts, seen: Seen) -> Result<(), Offence> {
+    if seen.has(Field::ContentLength) {
+        return Err(Offence::BothFramings);
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let only = codings.next().filter(|_| codings.next().is_none());
+    if only.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        Ok(())
+    } else {
+        Err(Offence::Coding)
+    }
+}
+
+/// The part before `@` is for nobody but the client.
+fn without_user(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
 }
 
 /// The host that the request is for: of the target if that names one (RFC 9112 §3.2.2), else of `Host`.
@@ -190,9 +216,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// `Host` from the target where that names one, and the target in origin form.
 fn set_host_and_target(head: &mut Parts, seen: Seen) {
     if let Some(authority) = head.uri.authority() {
-        // The part before `@` is for nobody but the client.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        if let Ok(host) = HeaderValue::from_str(host) {
+        if let Ok(host) = HeaderValue::from_str(without_user(authority)) {
             head.headers.insert(HOST, host);
         }
         head.uri = match head.uri.path_and_query() {

@@ -8,6 +8,7 @@ pub mod action;
 pub mod admit;
 pub mod attempt;
 pub mod attempts;
+pub mod authority;
 pub mod body;
 pub mod circuit;
 pub mod deadline;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::snapshot::{Listener, Store};
+use crate::telemetry::protocol::Offence;
 use crate::telemetry::writer::LineBuffer;
 use crate::upstream::replay_room::ReplayRoom;
 
@@ -80,6 +82,8 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn exchange_ended(&self);
     /// Whether the answer about to be sent has to say that it is the connection's last.
     fn says_good_bye(&self) -> bool;
+    /// What the head of the request that has just begun broke, as far as its bytes tell what its fields do not.
+    fn offence(&self) -> Option<Offence>;
 }
 
 impl ConnInfo {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -49,6 +49,10 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     }
     if let Some(id) = request_id {
         headers.insert(X_REQUEST_ID, id);
+    }
+    if matches!(error, ProxyError::BadRequest(_)) {
+        // Whoever is misunderstood once is not listened to again; HTTP/2 leaves this field out.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(refusal) = error.refusal() {
         if let Some(wait) = refusal.retry_after {

@@ -12,6 +12,7 @@ use super::families::{
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
+use super::protocol::{ProtocolFamilies, ProtocolMetrics};
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Metrics {
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     pub(super) mirrors: MirrorFamilies,
+    protocol: ProtocolFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -39,6 +41,8 @@ pub struct ListenerMetrics {
     pub closed_header_timeout: IntCounter,
     /// Connections closed after idling, or cut because the peer stopped reading.
     pub closed_idle: IntCounter,
+    /// How clients broke the protocol.
+    pub protocol: ProtocolMetrics,
 }
 
 /// The handles of one endpoint.
@@ -183,6 +187,7 @@ impl Metrics {
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
             mirrors: MirrorFamilies::new(&families)?,
+            protocol: ProtocolFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",
@@ -215,6 +220,7 @@ impl Metrics {
             accepted: self.connections.total.with_label_values(&labels),
             closed_header_timeout: closed("request_header_timeout"),
             closed_idle: closed("idle_timeout"),
+            protocol: self.protocol.listener(direction, listener),
         }
     }
 
