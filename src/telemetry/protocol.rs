@@ -94,7 +94,7 @@ offences! {
     /// A chunk's size, or what follows its data, is not valid.
     Chunk = "chunk", "a chunk of the request's body is not valid HTTP";
     /// HTTP/1.1 without `Host`.
-    NoHost = "no_host", "an HTTP/1.1 request needs a `Host`";
+    NoHost = "no_host", "the request names no host; HTTP/1.1 needs a `Host`";
     /// More than one `Host`.
     SeveralHosts = "several_hosts", "the request has more than one `Host`";
     /// `Host` is no host with an optional port.

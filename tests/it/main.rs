@@ -56,6 +56,7 @@ mod retries;
 mod rewrite;
 mod routes;
 mod slow_bodies;
+mod smuggling;
 mod split;
 mod stale_connections;
 mod streaming;

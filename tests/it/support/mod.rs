@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod client;
 pub mod dns;
+pub mod frames;
 pub mod http2;
 pub mod origin;
 pub mod proxy;
