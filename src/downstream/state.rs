@@ -56,6 +56,8 @@ pub struct ConnState {
     draining: AtomicBool,
     /// HTTP/2 keeps its own peace between requests: a ping is not a half-read head.
     multiplexed: AtomicBool,
+    /// HTTP/2 streams whose windows may be what an answer waits for.
+    offered: AtomicU32,
     /// Requests begun.
     served: AtomicU32,
     /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
@@ -75,6 +77,7 @@ impl ConnState {
             blocked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            offered: AtomicU32::new(0),
             served: AtomicU32::new(0),
             offence: AtomicU64::new(0),
         }
@@ -158,7 +161,7 @@ impl ConnState {
 
     /// What it is doing.
     pub fn phase(&self) -> Phase {
-        if self.blocked.load(Ordering::Relaxed) {
+        if self.blocked.load(Ordering::Relaxed) || self.offered.load(Ordering::Relaxed) > 0 {
             Phase::Blocked
         } else if self.in_flight.load(Ordering::Relaxed) > 0 {
             Phase::Active
@@ -193,6 +196,23 @@ impl ConnObserver for ConnState {
         self.changed();
         if self.is_draining() && self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
+        }
+    }
+
+    fn answer_offered(&self) {
+        // HTTP/1 has the socket to wait for, and nothing else.
+        if self.multiplexed.load(Ordering::Relaxed) {
+            let offered = self.offered.load(Ordering::Relaxed).wrapping_add(1);
+            self.offered.store(offered, Ordering::Relaxed);
+            self.changed();
+        }
+    }
+
+    fn answer_taken(&self) {
+        if self.multiplexed.load(Ordering::Relaxed) {
+            let offered = self.offered.load(Ordering::Relaxed).saturating_sub(1);
+            self.offered.store(offered, Ordering::Relaxed);
+            self.changed();
         }
     }
 

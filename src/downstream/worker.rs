@@ -23,7 +23,7 @@ use super::state::{ConnState, Order};
 use crate::proxy::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::pool::PoolSettings;
+use crate::upstream::pool::{HeadLimits, PoolSettings};
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
 const FAST: Duration = Duration::from_millis(50);
@@ -38,6 +38,7 @@ const NOTHING: PoolSettings = PoolSettings {
     max_age: None,
     preserve_header_case: false,
     connections: None,
+    head: HeadLimits::DEFAULT,
 };
 
 /// One worker.

@@ -252,6 +252,7 @@ impl<'a> AttemptTrace<'a> {
             ProxyError::ClientIdle
             | ProxyError::ClientTooSlow
             | ProxyError::ClientBody
+            | ProxyError::BodyTooLarge
             | ProxyError::ClientGone => AttemptResult::Cancelled,
             _ => AttemptResult::Reset,
         };
@@ -259,7 +260,9 @@ impl<'a> AttemptTrace<'a> {
         let ended = match error {
             ProxyError::Connect(_) => Ended::ConnectFailure,
             ProxyError::AttemptTimeout | ProxyError::UpstreamIdle => Ended::AttemptTimeout,
-            ProxyError::UpstreamReset(_) | ProxyError::UpstreamProtocol(_) => match sent {
+            ProxyError::UpstreamReset(_)
+            | ProxyError::UpstreamProtocol(_)
+            | ProxyError::UpstreamHeadTooLarge => match sent {
                 Reached::No => Ended::Refused,
                 Reached::Perhaps => Ended::Reset,
             },

@@ -21,6 +21,7 @@ use super::exchange::Exchange;
 use super::seen::Seen;
 use super::{admit, deadline, headers, mirror, upgrade};
 use crate::policy::deadline::Deadline;
+use crate::telemetry::protocol::Offence;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// Answers `request`.
@@ -41,6 +42,12 @@ pub async fn forward(
     let route = &*entry.route;
     let upstream = route.target(&head.headers);
     exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
+    if route
+        .body_bytes
+        .is_some_and(|most| body.size_hint().lower() > most)
+    {
+        return Err(ProxyError::BodyTooLarge);
+    }
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
@@ -60,7 +67,7 @@ pub async fn forward(
     admit::upstream(&exchange, upstream, end).await?;
     let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
     if !body.is_end_stream() {
-        exchange.open_upload(body, route.replay_bytes, tap);
+        exchange.open_upload(body, route, tap);
     }
 
     let plan = Plan {
@@ -89,6 +96,16 @@ fn check(exchange: &Exchange, head: &request::Parts, seen: Seen) -> Result<(), P
     }
     if head.method == Method::CONNECT {
         return Err(ProxyError::ConnectMethod);
+    }
+    // hyper counts the lines of HTTP/1, and the bytes of both.
+    let most = exchange.listener.limits.headers;
+    if head.version == Version::HTTP_2 && head.headers.len() > most as usize {
+        exchange
+            .listener
+            .metrics
+            .protocol
+            .count(Offence::HeadTooLarge);
+        return Err(ProxyError::HeadTooLarge);
     }
     headers::check_request(head, seen).map_err(|offence| {
         exchange.listener.metrics.protocol.count(offence);

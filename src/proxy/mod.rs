@@ -80,6 +80,10 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn exchange_started(&self);
     /// An exchange is over.
     fn exchange_ended(&self);
+    /// A part of an answer is there for the client to take.
+    fn answer_offered(&self) {}
+    /// The client has taken it, or will not anymore.
+    fn answer_taken(&self) {}
     /// Whether the answer about to be sent has to say that it is the connection's last.
     fn says_good_bye(&self) -> bool;
     /// What the head of the request that has just begun broke, as far as its bytes tell what its fields do not.

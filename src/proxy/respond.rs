@@ -50,7 +50,7 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     if let Some(id) = request_id {
         headers.insert(X_REQUEST_ID, id);
     }
-    if matches!(error, ProxyError::BadRequest(_)) {
+    if matches!(error, ProxyError::BadRequest(_) | ProxyError::BodyTooLarge) {
         // Whoever is misunderstood once is not listened to again; HTTP/2 leaves this field out.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -187,6 +187,9 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
                 error.cause().unwrap_or_default()
             )
         }
+        ProxyError::UpstreamHeadTooLarge => format!(
+            "the head of what {endpoint} of upstream `{upstream}` answered has more bytes or lines than it may"
+        ),
         ProxyError::UpstreamIdle => {
             format!("{endpoint} of upstream `{upstream}` was silent for too long")
         }
@@ -212,6 +215,8 @@ fn error_type(error: &ProxyError) -> &'static str {
     match error {
         ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
         ProxyError::ClientBody
+        | ProxyError::HeadTooLarge
+        | ProxyError::BodyTooLarge
         | ProxyError::ClientGone
         | ProxyError::ClientIdle
         | ProxyError::ClientTooSlow => "http_request_error",
@@ -231,6 +236,7 @@ fn error_type(error: &ProxyError) -> &'static str {
             ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full,
         ) => "destination_ip_unroutable",
         ProxyError::UpstreamReset(_) => "connection_terminated",
+        ProxyError::UpstreamHeadTooLarge => "http_response_header_section_size",
         ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",
         ProxyError::UpstreamIdle

@@ -15,12 +15,8 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::health::words;
-use super::pool::PoolSettings;
+use super::pool::{HeadLimits, PoolSettings};
 use crate::wire::Wire;
-
-/// Read buffer of an upstream connection, at most: a chunk this large keeps a long answer's cost per byte low, and
-/// bounds what a connection holds.
-const MAX_BUFFER: usize = 64 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, Error)]
@@ -75,9 +71,14 @@ async fn open(
         .map_err(|_| ConnectError::Timeout(limit))??;
     stream.set_nodelay(true)?;
     let mut builder = http1::Builder::new();
+    // The buffer holds a head; 64 KiB of it also keep a long answer's cost per byte low, and bound what is held.
     builder
-        .max_buf_size(MAX_BUFFER)
+        .max_buf_size(settings.head.bytes)
         .preserve_header_case(settings.preserve_header_case);
+    if settings.head.lines != HeadLimits::DEFAULT.lines {
+        // Only where it differs: another number than hyper's own is kept on the heap.
+        builder.max_headers(settings.head.lines);
+    }
     let (sender, driver) = builder.handshake(TokioIo::new(Wire(stream))).await?;
     Ok(Box::new(Connection::new(sender, driver, counted)))
 }

@@ -1,5 +1,6 @@
 //! Who is picked when endpoints are out of service, and what changes of the list do.
 
+use super::pool::HeadLimits;
 use std::num::{NonZeroU8, NonZeroU32};
 
 use proptest::prelude::*;
@@ -156,6 +157,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
             max_age: None,
             preserve_header_case: false,
             connections: None,
+            head: HeadLimits::DEFAULT,
         },
         limits: UpstreamLimits::default(),
         retry_budget: None,

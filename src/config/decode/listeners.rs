@@ -146,6 +146,7 @@ fn read_limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostic
     limits.min_body_rate = fields
         .get("min_body_rate")
         .and_then(|item| rate_or_off(&item, out));
+    limits.body_bytes = limits::body_bytes(&fields, out);
     limits.in_flight = limits::in_flight(&fields, &["in_flight"], out);
 }
 

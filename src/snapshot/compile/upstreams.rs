@@ -18,7 +18,7 @@ use crate::telemetry::limits::Scope;
 use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::members::{Listed, Members, Settings};
-use crate::upstream::pool::PoolSettings;
+use crate::upstream::pool::{HeadLimits, PoolSettings};
 use crate::upstream::queue::Queue;
 use crate::upstream::{Upstream, UpstreamLimits};
 use tokio::sync::Semaphore;
@@ -170,6 +170,10 @@ fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolS
         max_age: section.pool.max_age,
         preserve_header_case,
         connections: section.limits.connections,
+        head: HeadLimits {
+            bytes: usize::try_from(section.limits.header_bytes).unwrap_or(usize::MAX),
+            lines: usize::try_from(section.limits.headers).unwrap_or(usize::MAX),
+        },
     }
 }
 
