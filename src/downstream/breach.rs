@@ -6,10 +6,10 @@ use std::error::Error;
 
 use crate::telemetry::protocol::Offence;
 
-/// What `error` says about the client.
-pub fn of(error: &hyper::Error) -> Option<Offence> {
+/// What `error` says about the client, whose last frame was of the kind `frame`.
+pub fn of(error: &hyper::Error, frame: u8) -> Option<Offence> {
     if let Some(error) = error.source().and_then(|it| it.downcast_ref::<h2::Error>()) {
-        return of_http2(error);
+        return of_http2(error, frame);
     }
     if error.is_parse_too_large() {
         // hyper takes a target that is too long for this, too, and tells them apart in words only.
@@ -33,19 +33,22 @@ pub fn of(error: &hyper::Error) -> Option<Offence> {
     Some(kind.map_or(Offence::RequestLine, |(_, offence)| *offence))
 }
 
-fn of_http2(error: &h2::Error) -> Option<Offence> {
+/// Frames (RFC 9113 §6).
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+
+fn of_http2(error: &h2::Error, frame: u8) -> Option<Offence> {
     if error.is_io() || error.is_remote() {
         return None;
     }
     if error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
         return Some(Offence::Http2);
     }
-    let words = error.to_string();
-    Some(if words.contains("resets") {
-        Offence::RapidReset
-    } else if words.contains("continuations") {
-        Offence::ContinuationFlood
-    } else {
-        Offence::FrameFlood
+    // The library does not say which of its limits it was; the frame does.
+    Some(match frame {
+        HEADERS | RST_STREAM => Offence::RapidReset,
+        CONTINUATION => Offence::ContinuationFlood,
+        _ => Offence::FrameFlood,
     })
 }

@@ -157,7 +157,9 @@ where
                 }
             }
             if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                let breach = outcome.err().and_then(|error| breach::of(&error));
+                let breach = outcome
+                    .err()
+                    .and_then(|error| breach::of(&error, state.last_frame()));
                 return Poll::Ready(breach.map_or(End::Closed, End::Broken));
             }
             // The poll may have begun an exchange on a draining connection, which is an order, too.

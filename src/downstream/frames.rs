@@ -55,6 +55,11 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// The kind of the last frame that began.
+    pub fn last_kind(&self) -> u8 {
+        self.header[3]
+    }
+
     /// Reads on; what was done too often.
     pub fn read(&mut self, mut bytes: &[u8]) -> Option<Offence> {
         while !bytes.is_empty() {

@@ -70,7 +70,9 @@ impl TrackedIo {
                 }
             }
             Reader::Http2(frames) => {
-                if let Some(offence) = frames.read(bytes)
+                let offence = frames.read(bytes);
+                self.state.saw_frame(frames.last_kind());
+                if let Some(offence) = offence
                     && self.state.order() < Order::Abuse
                 {
                     self.end(cx, offence);

@@ -58,6 +58,8 @@ pub struct ConnState {
     multiplexed: AtomicBool,
     /// HTTP/2 streams whose windows may be what an answer waits for.
     offered: AtomicU32,
+    /// The kind of the HTTP/2 frame that came last.
+    last_frame: AtomicU8,
     /// Requests begun.
     served: AtomicU32,
     /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
@@ -78,6 +80,7 @@ impl ConnState {
             draining: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             offered: AtomicU32::new(0),
+            last_frame: AtomicU8::new(0),
             served: AtomicU32::new(0),
             offence: AtomicU64::new(0),
         }
@@ -117,6 +120,16 @@ impl ConnState {
             self.offence
                 .store(packed(number, offence), Ordering::Relaxed);
         }
+    }
+
+    /// Notes the kind of the HTTP/2 frame that came last.
+    pub fn saw_frame(&self, kind: u8) {
+        self.last_frame.store(kind, Ordering::Relaxed);
+    }
+
+    /// The kind of the HTTP/2 frame that came last.
+    pub fn last_frame(&self) -> u8 {
+        self.last_frame.load(Ordering::Relaxed)
     }
 
     /// The offence noted, whichever request it is in.

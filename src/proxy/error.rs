@@ -44,6 +44,9 @@ pub enum ProxyError {
     /// The head of the endpoint's answer has more bytes or lines than it may.
     #[error("the head of the endpoint's answer is too large")]
     UpstreamHeadTooLarge,
+    /// The endpoint's answer says in several ways how long it is.
+    #[error("the endpoint's answer says in several ways how long it is")]
+    UpstreamFraming,
     /// The endpoint switched protocols and nobody had asked it to.
     #[error("the endpoint switched protocols without being asked")]
     UnaskedUpgrade,
@@ -266,7 +269,7 @@ impl ProxyError {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
             }
             Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),
-            Self::UpstreamProtocol(_) | Self::UnaskedUpgrade => {
+            Self::UpstreamProtocol(_) | Self::UpstreamFraming | Self::UnaskedUpgrade => {
                 upstream("upstream_protocol_error", S::BAD_GATEWAY, "wait")
             }
             Self::UpstreamHeadTooLarge => upstream("upstream_headers_too_large", S::BAD_GATEWAY, "wait"),

@@ -19,7 +19,7 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{admit, deadline, headers, mirror, upgrade};
+use super::{admit, deadline, headers, mirror, upgrade, verdict};
 use crate::policy::deadline::Deadline;
 use crate::telemetry::protocol::Offence;
 use crate::upstream::request_body::{Upload, UploadState};
@@ -83,7 +83,7 @@ pub async fn forward(
         return Ok(response);
     }
     let upload = exchange.upload().cloned();
-    let mut response = pass_on(answer, deadline, version, upload);
+    let mut response = pass_on(answer, deadline, version, upload)?;
     answer_rules.apply(response.headers_mut());
     Ok(response)
 }
@@ -118,7 +118,7 @@ fn pass_on(
     deadline: Deadline,
     version: Version,
     upload: Option<Arc<Upload>>,
-) -> Response<ProxyBody> {
+) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
         response,
         mut lease,
@@ -130,7 +130,10 @@ fn pass_on(
         lease.connection.detach();
     }
     let (mut head, incoming) = response.into_parts();
-    headers::prepare_response(&mut head);
+    headers::prepare_response(&mut head).inspect_err(|error| {
+        let now = Instant::now().into_std();
+        lease.admission.broke_off(verdict::of(error, None), now);
+    })?;
     if version == Version::HTTP_10 && incoming.size_hint().exact().is_none() {
         // Without chunks its end is the connection's end; this version keeps hyper from promising otherwise.
         head.version = version;
@@ -147,10 +150,8 @@ fn pass_on(
         },
         idle: lease.admission.upstream().idle_timeout,
     };
-    Response::from_parts(
-        head,
-        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload)),
-    )
+    let body = ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload));
+    Ok(Response::from_parts(head, body))
 }
 
 /// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.

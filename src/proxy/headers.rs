@@ -11,10 +11,10 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderValue, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 
 use super::authority;
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::request_id;
 use super::seen::{Field, Seen};
@@ -46,8 +46,11 @@ pub fn check_request(head: &Parts, seen: Seen) -> Result<(), Offence> {
     if host.is_none() && authority.is_none() && head.version != Version::HTTP_10 {
         return Err(Offence::NoHost);
     }
+    if !is_target(head) {
+        return Err(Offence::RequestLine);
+    }
     if host.is_some_and(|host| !authority::is_host(host.as_bytes()))
-        || authority.is_some_and(|it| !authority::is_host(without_user(it).as_bytes()))
+        || authority.is_some_and(|it| !authority::is_host(it.as_str().as_bytes()))
     {
         return Err(Offence::Host);
     }
@@ -55,7 +58,7 @@ pub fn check_request(head: &Parts, seen: Seen) -> Result<(), Offence> {
         && let (Some(host), Some(authority)) = (host, authority)
         && !host
             .as_bytes()
-            .eq_ignore_ascii_case(without_user(authority).as_bytes())
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
     {
         return Err(Offence::HostConflict);
     }
@@ -79,10 +82,13 @@ fn check_coding(head: &Parts, seen: Seen) -> Result<(), Offence> {
     }
 }
 
-/// The part before `@` is for nobody but the client.
-fn without_user(authority: &Authority) -> &str {
-    let text = authority.as_str();
-    text.rsplit_once('@').map_or(text, |(_, host)| host)
+/// The forms of a target that a server takes (RFC 9112 §3.2): a path, all of a URL for HTTP, `*` of OPTIONS.
+fn is_target(head: &Parts) -> bool {
+    let uri = &head.uri;
+    if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return false;
+    }
+    uri.path() != "*" || head.method == Method::OPTIONS
 }
 
 /// The host that the request is for: of the target if that names one (RFC 9112 §3.2.2), else of `Host`.
@@ -142,10 +148,23 @@ pub fn prepare_request(
 }
 
 /// Makes the head of the answer to the client out of the endpoint's.
-pub fn prepare_response(head: &mut http::response::Parts) {
+///
+/// # Errors
+///
+/// [`ProxyError::UpstreamFraming`]: hyper reads it in one way, and the client could read it in another.
+pub fn prepare_response(head: &mut http::response::Parts) -> Result<(), ProxyError> {
     let seen = Seen::of(&head.headers);
+    if seen.has(Field::ContentLength) {
+        let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+        let one = lengths.next().filter(|_| lengths.next().is_none());
+        let number = one.is_some_and(|it| it.as_bytes().iter().all(u8::is_ascii_digit));
+        if !number || seen.has(Field::TransferEncoding) {
+            return Err(ProxyError::UpstreamFraming);
+        }
+    }
     strip_hop_by_hop(&mut head.headers, seen);
     head.version = Version::HTTP_11;
+    Ok(())
 }
 
 /// Removes what concerns one connection only.
@@ -216,7 +235,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// `Host` from the target where that names one, and the target in origin form.
 fn set_host_and_target(head: &mut Parts, seen: Seen) {
     if let Some(authority) = head.uri.authority() {
-        if let Ok(host) = HeaderValue::from_str(without_user(authority)) {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             head.headers.insert(HOST, host);
         }
         head.uri = match head.uri.path_and_query() {

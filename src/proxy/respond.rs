@@ -237,7 +237,9 @@ fn error_type(error: &ProxyError) -> &'static str {
         ) => "destination_ip_unroutable",
         ProxyError::UpstreamReset(_) => "connection_terminated",
         ProxyError::UpstreamHeadTooLarge => "http_response_header_section_size",
-        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
+        ProxyError::UpstreamProtocol(_)
+        | ProxyError::UpstreamFraming
+        | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",
         ProxyError::UpstreamIdle
         | ProxyError::RequestTimeout

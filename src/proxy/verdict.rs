@@ -34,6 +34,7 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         }
         ProxyError::UpstreamProtocol(_)
         | ProxyError::UpstreamHeadTooLarge
+        | ProxyError::UpstreamFraming
         | ProxyError::UnaskedUpgrade => Verdict::Failure(Failure::Protocol),
         ProxyError::BadRequest(_)
         | ProxyError::ConnectMethod

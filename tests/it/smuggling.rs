@@ -192,6 +192,19 @@ fn a_host_that_is_missing_doubled_or_none_is_refused() {
 }
 
 #[test]
+fn a_target_that_no_server_takes_is_refused() {
+    for target in ["a:80", "x", "*", "ftp://a/x", "http://u:p@a/x"] {
+        let bytes = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let reason = if target.contains('@') {
+            "host"
+        } else {
+            "request_line"
+        };
+        assert_refused(target, &bytes, reason);
+    }
+}
+
+#[test]
 fn the_request_behind_a_chunked_one_begins_where_that_ends() {
     let origin = Origin::start(|request, peer| {
         peer.body(request);
