@@ -14,7 +14,14 @@ use outrigger::app::App;
 pub fn connection(data: &[u8]) {
     static PROXY: OnceLock<(SocketAddr, App, tempfile::TempDir)> = OnceLock::new();
     let (address, ..) = PROXY.get_or_init(start);
-    let mut client = TcpStream::connect(address).expect("the proxy accepts");
+    let mut client = match TcpStream::connect(address) {
+        Ok(client) => client,
+        // As many connections were opened as there are ports; they come back with time.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            return std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(error) => panic!("the proxy does not accept: {error}"),
+    };
     let patience = Some(Duration::from_secs(10));
     client.set_read_timeout(patience).expect("a timeout");
     client.set_write_timeout(patience).expect("a timeout");
@@ -79,12 +86,17 @@ fn serve(stream: TcpStream) {
         }
         let Some(length) = check(&lines) else {
             // Chunks: the end is all that matters here.
-            drop(reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+            drop(
+                reader.get_mut().write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                ),
+            );
             let _ = reader.get_mut().shutdown(Shutdown::Write);
             let _ = std::io::copy(&mut reader, &mut std::io::sink());
             return;
         };
-        if std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).ok() != Some(length) {
+        if std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).ok() != Some(length)
+        {
             return;
         }
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -96,23 +108,43 @@ fn serve(stream: TcpStream) {
 
 /// The length of the body; `None`: it comes in chunks.
 fn check(lines: &[Vec<u8>]) -> Option<u64> {
-    let shown = || lines.iter().map(|it| it.escape_ascii().to_string()).collect::<Vec<_>>();
+    let shown = || {
+        lines
+            .iter()
+            .map(|it| it.escape_ascii().to_string())
+            .collect::<Vec<_>>()
+    };
     let (mut hosts, mut lengths, mut codings) = (0, Vec::new(), 0);
     for line in lines.iter().skip(1) {
-        assert!(!line.contains(&b'\r') && !line.contains(&0), "{:?}", shown());
-        assert!(!line.starts_with(b" ") && !line.starts_with(b"\t"), "{:?}", shown());
+        assert!(
+            !line.contains(&b'\r') && !line.contains(&0),
+            "{:?}",
+            shown()
+        );
+        assert!(
+            !line.starts_with(b" ") && !line.starts_with(b"\t"),
+            "{:?}",
+            shown()
+        );
         let at = line.iter().position(|it| *it == b':').expect("a colon");
         let (name, value) = line.split_at(at);
         assert!(!name.ends_with(b" "), "{:?}", shown());
         match name.to_ascii_lowercase().as_slice() {
             b"host" => hosts += 1,
             b"transfer-encoding" => codings += 1,
-            b"content-length" => lengths.push(String::from_utf8_lossy(&value[1..]).trim().to_owned()),
+            b"content-length" => {
+                lengths.push(String::from_utf8_lossy(&value[1..]).trim().to_owned())
+            }
             _ => {}
         }
     }
     let start = lines.first().expect("a request line");
-    assert_eq!(start.iter().filter(|it| **it == b' ').count(), 2, "{:?}", shown());
+    assert_eq!(
+        start.iter().filter(|it| **it == b' ').count(),
+        2,
+        "{:?}",
+        shown()
+    );
     assert_eq!(hosts, 1, "{:?}", shown());
     assert!(lengths.len() + codings <= 1, "{:?}", shown());
     match lengths.first() {

@@ -8,11 +8,13 @@ mod connection;
 use outrigger::cli::check::{Format, source_text};
 use outrigger::config::render::Colour;
 use outrigger::config::source::Source;
-use outrigger::downstream::framing::Framing;
 use outrigger::downstream::frames::Frames;
+use outrigger::downstream::framing::Framing;
 use outrigger::policy::deadline::{format_grpc_timeout, parse_grpc_timeout};
 use outrigger::proxy::authority::is_host;
-use outrigger::route::normalize::{DotSegments, DoubleSlash, EncodedSlash, Normalize, normalize as normal_form};
+use outrigger::route::normalize::{
+    DotSegments, DoubleSlash, EncodedSlash, Normalize, normalize as normal_form,
+};
 
 pub use connection::connection;
 

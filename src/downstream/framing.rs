@@ -60,7 +60,8 @@ struct Line<'a> {
 impl Framing {
     /// Reads on; the first offence, once it is found, with the number of the request it is in, from 1.
     pub fn read(&mut self, mut bytes: &[u8]) -> Option<(u32, Offence)> {
-        while !bytes.is_empty() {
+        // The connection ends with the first; or HTTP has ended, and what comes is no business of ours.
+        while !bytes.is_empty() && self.offence.is_none() {
             bytes = match self.at {
                 At::Lost => break,
                 At::Body(left) => self.skip(bytes, left, At::Body, At::Start),
@@ -190,7 +191,6 @@ impl Framing {
     }
 
     fn offend(&mut self, number: u32, offence: Offence) {
-        // The connection ends with the first.
         self.offence.get_or_insert((number, offence));
     }
 }

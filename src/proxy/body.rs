@@ -266,7 +266,10 @@ impl EndpointBody {
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(Some(Err(error))) => ProxyError::UpstreamBody(error),
+            Poll::Ready(Some(Err(error))) => match &self.upload {
+                Some(upload) if upload.is_too_large() => ProxyError::BodyTooLarge,
+                _ => ProxyError::UpstreamBody(error),
+            },
             Poll::Ready(None) => {
                 self.ended = Some(End::Complete);
                 return Poll::Ready(None);

@@ -100,6 +100,7 @@ fn the_rest_of_a_body_that_grows_too_long_during_its_answer_is_cut() {
     drop(client.try_send(format!("401\r\n{}\r\n", "a".repeat(1025))));
     assert!(client.is_closed());
     eventually("the app is left alone", || origin.open() == 0);
+    assert_eq!(proxy.access_line("/")["reason"], "body_too_large");
 }
 
 #[test]
