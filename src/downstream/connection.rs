@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::breach;
 use super::greeting::greet;
 use super::io::TrackedIo;
 use super::sniff::Protocol;
@@ -23,6 +24,7 @@ use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
 use crate::proxy::{ConnInfo, Engine};
 use crate::snapshot::{Listener, ListenerLimits};
+use crate::telemetry::protocol::Offence;
 
 /// HTTP/2 flow-control windows: small per stream, large per connection, so that one slow upload does not stop the
 /// others (RFC 9113 §6.9).
@@ -31,6 +33,12 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Streams a client may have open at once.
 const MAX_STREAMS: u32 = 100;
+
+/// Streams that a client may have reset before they were even looked at (CVE-2023-44487); the library's own number.
+const MAX_RESETS: usize = 20;
+
+/// Streams with mistakes in them that are refused before the connection is (CVE-2025-8671); the library's own number.
+const MAX_REFUSED: usize = 1024;
 
 /// Answer bytes that may wait for the client in an HTTP/2 stream.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -45,6 +53,8 @@ pub enum End {
     Closed,
     /// By an order.
     Ordered(Order),
+    /// Because the peer broke the protocol.
+    Broken(Offence),
 }
 
 /// Serves `stream` to its end.
@@ -60,7 +70,7 @@ pub async fn serve(
         Ok(Some(greeted)) => greeted,
         Ok(None) => return End::Closed,
     };
-    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&state)));
+    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&state), protocol));
     let service = ConnService::new(stack(), Arc::clone(&engine), Arc::clone(&info));
     match protocol {
         Protocol::Http1 => {
@@ -119,18 +129,20 @@ fn http2_builder(listener: &Listener) -> http2::Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(listener.limits.header_bytes);
+        .max_header_list_size(listener.limits.header_bytes)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_REFUSED);
     builder
 }
 
 /// Polls `connection` to its end, or until an order ends it; `finish` asks it to end after the requests under way.
-async fn obey<C, E>(
+async fn obey<C>(
     state: &ConnState,
     connection: &mut Pin<Box<C>>,
     finish: impl Fn(&mut Pin<Box<C>>),
 ) -> End
 where
-    C: Future<Output = Result<(), E>>,
+    C: Future<Output = hyper::Result<()>>,
 {
     let mut finishing = false;
     let mut registered = false;
@@ -145,12 +157,15 @@ where
                     finishing = true;
                     finish(connection);
                 }
-                Order::HeaderTimeout | Order::IdleTimeout | Order::Cut => {
+                Order::HeaderTimeout | Order::IdleTimeout | Order::Abuse | Order::Cut => {
                     return Poll::Ready(End::Ordered(order));
                 }
             }
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(End::Closed);
+            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+                let breach = outcome
+                    .err()
+                    .and_then(|error| breach::of(&error, state.last_frame()));
+                return Poll::Ready(breach.map_or(End::Closed, End::Broken));
             }
             // The poll may have begun an exchange on a draining connection, which is an order, too.
             if state.order() == order {

@@ -1,6 +1,7 @@
 //! The client's socket, noting what moves.
 //!
-//! Path: [`super::connection`] gives it to hyper. It adds no buffer and no system call.
+//! Path: [`super::connection`] gives it to hyper. It adds no buffer and no system call. What passes is shown to the reader
+//! of its protocol, which finds what hyper does not tell: [`super::framing`], [`super::frames`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::state::ConnState;
+use super::frames::Frames;
+use super::framing::Framing;
+use super::sniff::Protocol;
+use super::state::{ConnState, Order, Phase};
+use crate::telemetry::protocol::Offence;
 use crate::wire::Wire;
 
 /// A socket and the state it keeps up to date.
@@ -17,12 +22,67 @@ use crate::wire::Wire;
 pub struct TrackedIo {
     stream: Wire,
     state: Arc<ConnState>,
+    reader: Reader,
 }
 
+/// Who reads along.
+#[derive(Debug)]
+enum Reader {
+    Http1(Framing),
+    Http2(Box<Frames>),
+}
+
+/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8): nothing is promised about any stream.
+const CALM_DOWN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+
 impl TrackedIo {
-    /// Wraps `stream`.
-    pub fn new(stream: Wire, state: Arc<ConnState>) -> Self {
-        Self { stream, state }
+    /// Wraps `stream`, on which `protocol` is spoken.
+    pub fn new(stream: Wire, state: Arc<ConnState>, protocol: Protocol) -> Self {
+        let reader = match protocol {
+            Protocol::Http1 => Reader::Http1(Framing::default()),
+            Protocol::Http2 => Reader::Http2(Box::default()),
+        };
+        Self {
+            stream,
+            state,
+            reader,
+        }
+    }
+
+    fn wrote(&mut self, outcome: &Poll<io::Result<usize>>) {
+        self.state.write_blocked(outcome.is_pending());
+        if let (Reader::Http2(frames), Poll::Ready(Ok(bytes))) = (&mut self.reader, outcome) {
+            frames.wrote(*bytes);
+        }
+    }
+
+    fn read_along(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        match &mut self.reader {
+            Reader::Http1(framing) => {
+                if let Some((number, offence)) = framing.read(bytes) {
+                    self.state.offend(number, offence);
+                }
+            }
+            Reader::Http2(frames) => {
+                let offence = frames.read(bytes);
+                self.state.saw_frame(frames.last_kind());
+                if let Some(offence) = offence
+                    && self.state.order() < Order::Abuse
+                {
+                    self.end(cx, offence);
+                }
+            }
+        }
+    }
+
+    /// Tells the peer, if it takes what it is told: then nothing is half written.
+    fn end(&mut self, cx: &mut Context<'_>, offence: Offence) {
+        self.state.offend(0, offence);
+        if self.state.phase() != Phase::Blocked {
+            // Best effort: the connection ends either way.
+            let _ = Pin::new(&mut self.stream).poll_write(cx, &CALM_DOWN);
+        }
+        self.state.give(Order::Abuse);
     }
 }
 
@@ -36,6 +96,8 @@ impl AsyncRead for TrackedIo {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.state.bytes_read();
+            let new = buffer.filled().get(before..).unwrap_or_default();
+            self.read_along(cx, new);
         }
         outcome
     }
@@ -48,7 +110,7 @@ impl AsyncWrite for TrackedIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.state.write_blocked(outcome.is_pending());
+        self.wrote(&outcome);
         outcome
     }
 
@@ -58,7 +120,7 @@ impl AsyncWrite for TrackedIo {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.state.write_blocked(outcome.is_pending());
+        self.wrote(&outcome);
         outcome
     }
 

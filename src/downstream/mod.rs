@@ -4,7 +4,10 @@
 //! and lets hyper serve it → `proxy::service` is called for each request. Timers and drains of connections are the
 //! business of the worker's [`registry`].
 
+pub mod breach;
 pub mod connection;
+pub mod frames;
+pub mod framing;
 pub mod greeting;
 pub mod io;
 pub mod listener;

@@ -3,12 +3,13 @@
 //! Path: [`super::io`] and the exchanges note what happens with plain stores; [`super::registry`] looks at every
 //! connection a few times a second, sees what has not changed since, and gives orders. So a request sets no timer.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use futures_util::task::AtomicWaker;
 
 use crate::proxy::ConnObserver;
 use crate::snapshot::ListenerId;
+use crate::telemetry::protocol::Offence;
 
 /// What a connection is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub enum Order {
     HeaderTimeout,
     /// End now: idle, or the peer does not read.
     IdleTimeout,
+    /// End now: the peer asks for work and has no use for it.
+    Abuse,
     /// End now: the drain's time is up.
     Cut,
 }
@@ -53,6 +56,14 @@ pub struct ConnState {
     draining: AtomicBool,
     /// HTTP/2 keeps its own peace between requests: a ping is not a half-read head.
     multiplexed: AtomicBool,
+    /// HTTP/2 streams whose windows may be what an answer waits for.
+    offered: AtomicU32,
+    /// The kind of the HTTP/2 frame that came last.
+    last_frame: AtomicU8,
+    /// Requests begun.
+    served: AtomicU32,
+    /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
+    offence: AtomicU64,
 }
 
 impl ConnState {
@@ -68,6 +79,10 @@ impl ConnState {
             blocked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            offered: AtomicU32::new(0),
+            last_frame: AtomicU8::new(0),
+            served: AtomicU32::new(0),
+            offence: AtomicU64::new(0),
         }
     }
 
@@ -111,6 +126,31 @@ impl ConnState {
         }
     }
 
+    /// Notes an offence in the request of that `number`, from 1. The first one counts.
+    pub fn offend(&self, number: u32, offence: Offence) {
+        if self.offence.load(Ordering::Relaxed) == 0 {
+            self.offence
+                .store(packed(number, offence), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the kind of the HTTP/2 frame that came last.
+    pub fn saw_frame(&self, kind: u8) {
+        self.last_frame.store(kind, Ordering::Relaxed);
+    }
+
+    /// The kind of the HTTP/2 frame that came last.
+    pub fn last_frame(&self) -> u8 {
+        self.last_frame.load(Ordering::Relaxed)
+    }
+
+    /// The offence noted, whichever request it is in.
+    pub fn any_offence(&self) -> Option<Offence> {
+        let packed = self.offence.load(Ordering::Relaxed);
+        let place = usize::try_from((packed & 0xff).checked_sub(1)?).ok()?;
+        Offence::ALL.get(place).copied()
+    }
+
     /// Gives an order; a stronger one is not taken back.
     pub fn give(&self, order: Order) {
         if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
@@ -125,6 +165,7 @@ impl ConnState {
             1 => Order::Finish,
             2 => Order::HeaderTimeout,
             3 => Order::IdleTimeout,
+            4 => Order::Abuse,
             _ => Order::Cut,
         }
     }
@@ -145,7 +186,7 @@ impl ConnState {
 
     /// What it is doing.
     pub fn phase(&self) -> Phase {
-        if self.blocked.load(Ordering::Relaxed) {
+        if self.blocked.load(Ordering::Relaxed) || self.offered.load(Ordering::Relaxed) > 0 {
             Phase::Blocked
         } else if self.in_flight.load(Ordering::Relaxed) > 0 {
             Phase::Active
@@ -172,11 +213,31 @@ impl ConnState {
 
 impl ConnObserver for ConnState {
     fn exchange_started(&self) {
+        // As in `changed`: no need for an atomic addition.
+        let served = self.served.load(Ordering::Relaxed).wrapping_add(1);
+        self.served.store(served, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.changed();
         if self.is_draining() && self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
+        }
+    }
+
+    fn answer_offered(&self) {
+        // HTTP/1 has the socket to wait for, and nothing else.
+        if self.multiplexed.load(Ordering::Relaxed) {
+            let offered = self.offered.load(Ordering::Relaxed).wrapping_add(1);
+            self.offered.store(offered, Ordering::Relaxed);
+            self.changed();
+        }
+    }
+
+    fn answer_taken(&self) {
+        if self.multiplexed.load(Ordering::Relaxed) {
+            let offered = self.offered.load(Ordering::Relaxed).saturating_sub(1);
+            self.offered.store(offered, Ordering::Relaxed);
+            self.changed();
         }
     }
 
@@ -188,6 +249,20 @@ impl ConnObserver for ConnState {
     fn says_good_bye(&self) -> bool {
         self.is_draining() && !self.multiplexed.load(Ordering::Relaxed)
     }
+
+    fn offence(&self) -> Option<Offence> {
+        let packed = self.offence.load(Ordering::Relaxed);
+        let number = packed >> 8;
+        if packed == 0 || number != u64::from(self.served.load(Ordering::Relaxed)) {
+            return None;
+        }
+        self.any_offence()
+    }
+}
+
+/// Never 0.
+fn packed(number: u32, offence: Offence) -> u64 {
+    u64::from(number) << 8 | (offence as u64 + 1)
 }
 
 #[cfg(test)]
@@ -200,6 +275,20 @@ mod tests {
         state.give(Order::Cut);
         state.give(Order::Finish);
         assert_eq!(state.order(), Order::Cut);
+    }
+
+    #[test]
+    fn an_offence_is_found_in_its_own_request() {
+        let state = ConnState::new(ListenerId(0));
+        state.exchange_started();
+        assert_eq!(state.offence(), None);
+        state.offend(2, Offence::BareLf);
+        state.offend(3, Offence::Chunk);
+        assert_eq!(state.offence(), None);
+        state.exchange_started();
+        assert_eq!(state.offence(), Some(Offence::BareLf));
+        state.exchange_started();
+        assert_eq!(state.offence(), None, "the first one counts");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::proxy::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http2::Http2Settings;
-use crate::upstream::pool::PoolSettings;
+use crate::upstream::pool::{HeadLimits, PoolSettings};
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
 const FAST: Duration = Duration::from_millis(50);
@@ -45,6 +45,7 @@ const NOTHING: PoolSettings = PoolSettings {
         keepalive_interval: None,
         keepalive_timeout: Duration::ZERO,
     },
+    head: HeadLimits::DEFAULT,
 };
 
 /// One worker.
@@ -247,10 +248,21 @@ impl Seat {
             Arc::clone(&state) as _,
             Box::new((self, held, active)),
         ));
-        match connection::serve(stream, info, state, Arc::clone(&worker.engine)).await {
+        let end = connection::serve(stream, info, Arc::clone(&state), Arc::clone(&worker.engine));
+        let end = end.await;
+        let broken = match end {
+            End::Broken(offence) => Some(offence),
+            End::Ordered(_) | End::Closed => None,
+        };
+        if let Some(offence) = state.any_offence().or(broken) {
+            metrics.protocol.count(offence);
+        }
+        match end {
             End::Ordered(Order::HeaderTimeout) => metrics.closed_header_timeout.inc(),
             End::Ordered(Order::IdleTimeout) => metrics.closed_idle.inc(),
-            End::Ordered(Order::Serve | Order::Finish | Order::Cut) | End::Closed => {}
+            End::Ordered(Order::Serve | Order::Finish | Order::Abuse | Order::Cut)
+            | End::Closed
+            | End::Broken(_) => {}
         }
         drop(registration);
     }

@@ -246,6 +246,7 @@ impl<'a> AttemptTrace<'a> {
             ProxyError::ClientIdle
             | ProxyError::ClientTooSlow
             | ProxyError::ClientBody
+            | ProxyError::BodyTooLarge
             | ProxyError::ClientGone => AttemptResult::Cancelled,
             _ => AttemptResult::Reset,
         };
@@ -253,7 +254,9 @@ impl<'a> AttemptTrace<'a> {
         let ended = match error {
             ProxyError::Connect(_) => Ended::ConnectFailure,
             ProxyError::AttemptTimeout | ProxyError::UpstreamIdle => Ended::AttemptTimeout,
-            ProxyError::UpstreamReset(_) | ProxyError::UpstreamProtocol(_) => match sent {
+            ProxyError::UpstreamReset(_)
+            | ProxyError::UpstreamProtocol(_)
+            | ProxyError::UpstreamHeadTooLarge => match sent {
                 Reached::No => Ended::Refused,
                 Reached::Perhaps => Ended::Reset,
             },

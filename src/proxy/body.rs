@@ -30,6 +30,8 @@ use crate::upstream::request_body::{Upload, UploadState};
 pub struct ProxyBody {
     content: Content,
     exchange: Option<Arc<Exchange>>,
+    /// Whether it is the client's turn: there is something to take, or nobody has asked yet.
+    awaits_client: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl ProxyBody {
         Self {
             content: Content::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())),
             exchange: None,
+            awaits_client: false,
         }
     }
 
@@ -56,12 +59,30 @@ impl ProxyBody {
         Self {
             content: Content::Endpoint(body),
             exchange: None,
+            awaits_client: false,
         }
     }
 
     /// Lets the body hold `exchange` to its end.
     pub fn hold(&mut self, exchange: Arc<Exchange>) {
         self.exchange = Some(exchange);
+        let begun = !self.is_end_stream();
+        self.turn(begun);
+    }
+
+    /// Notes whose turn it is.
+    fn turn(&mut self, awaits_client: bool) {
+        if self.awaits_client != awaits_client
+            && let Some(exchange) = &self.exchange
+        {
+            let observer = &exchange.connection.observer;
+            if awaits_client {
+                observer.answer_offered();
+            } else {
+                observer.answer_taken();
+            }
+            self.awaits_client = awaits_client;
+        }
     }
 
     fn fail(&self, error: &ProxyError) {
@@ -79,6 +100,7 @@ impl Body for ProxyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        self.turn(false);
         let frame = match &mut self.content {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Endpoint(body) => body.poll(cx),
@@ -88,6 +110,7 @@ impl Body for ProxyBody {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &self.exchange) {
                     exchange.sent(data.len());
                 }
+                self.turn(true);
             }
             Poll::Ready(Some(Err(error))) => self.fail(error),
             Poll::Ready(None) | Poll::Pending => {}
@@ -115,6 +138,7 @@ impl Body for ProxyBody {
 
 impl Drop for ProxyBody {
     fn drop(&mut self) {
+        self.turn(false);
         if let Content::Endpoint(body) = &self.content
             && body.outcome() == End::Broken
         {
@@ -270,7 +294,10 @@ impl EndpointBody {
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(Some(Err(error))) => ProxyError::UpstreamBody(error),
+            Poll::Ready(Some(Err(error))) => match &self.upload {
+                Some(upload) if upload.is_too_large() => ProxyError::BodyTooLarge,
+                _ => ProxyError::UpstreamBody(error),
+            },
             Poll::Ready(None) => {
                 self.ended = Some(End::Complete);
                 return Poll::Ready(None);

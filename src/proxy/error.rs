@@ -20,6 +20,9 @@ pub enum ProxyError {
     /// The request's head contradicts itself or the protocol.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The request's head has more lines than it may.
+    #[error("the request has too many header lines")]
+    HeadTooLarge,
     /// `CONNECT` asks for a tunnel that nobody allowed.
     #[error("tunnels are not offered here")]
     ConnectMethod,
@@ -38,6 +41,12 @@ pub enum ProxyError {
     /// What the endpoint sent is not HTTP.
     #[error("the endpoint's answer is not valid HTTP")]
     UpstreamProtocol(#[source] hyper::Error),
+    /// The head of the endpoint's answer has more bytes or lines than it may.
+    #[error("the head of the endpoint's answer is too large")]
+    UpstreamHeadTooLarge,
+    /// The endpoint's answer says in several ways how long it is.
+    #[error("the endpoint's answer says in several ways how long it is")]
+    UpstreamFraming,
     /// The endpoint switched protocols and nobody had asked it to.
     #[error("the endpoint switched protocols without being asked")]
     UnaskedUpgrade,
@@ -56,6 +65,9 @@ pub enum ProxyError {
     /// The client sent its body more slowly than it may.
     #[error("the client sent the request's body too slowly")]
     ClientTooSlow,
+    /// The request's body is longer than it may be.
+    #[error("the request's body is too large")]
+    BodyTooLarge,
     /// The client broke off its body.
     #[error("the client broke off the request's body")]
     ClientBody,
@@ -236,10 +248,12 @@ impl ProxyError {
         use StatusCode as S;
         match self {
             Self::BadRequest(_) => downstream("bad_request", S::BAD_REQUEST, "read_head"),
+            Self::HeadTooLarge => downstream("request_headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "read_head"),
             Self::ConnectMethod => downstream("method_not_allowed", S::METHOD_NOT_ALLOWED, "read_head"),
             Self::ClientIdle => downstream("client_idle_timeout", S::REQUEST_TIMEOUT, "body"),
             Self::ClientTooSlow => downstream("client_body_too_slow", S::REQUEST_TIMEOUT, "body"),
             Self::ClientBody => downstream("client_body_aborted", S::BAD_REQUEST, "body"),
+            Self::BodyTooLarge => downstream("body_too_large", S::PAYLOAD_TOO_LARGE, "body"),
             Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
             Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
@@ -255,9 +269,10 @@ impl ProxyError {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
             }
             Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),
-            Self::UpstreamProtocol(_) | Self::UnaskedUpgrade => {
+            Self::UpstreamProtocol(_) | Self::UpstreamFraming | Self::UnaskedUpgrade => {
                 upstream("upstream_protocol_error", S::BAD_GATEWAY, "wait")
             }
+            Self::UpstreamHeadTooLarge => upstream("upstream_headers_too_large", S::BAD_GATEWAY, "wait"),
             Self::UpstreamBody(_) => upstream("upstream_body_reset", S::BAD_GATEWAY, "body"),
             Self::UpstreamIdle => upstream("upstream_idle_timeout", S::GATEWAY_TIMEOUT, "wait"),
             Self::RequestTimeout => upstream("request_timeout", S::GATEWAY_TIMEOUT, "wait"),

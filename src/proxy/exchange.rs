@@ -20,12 +20,13 @@ use super::limits;
 use super::{ConnInfo, Engine};
 use crate::policy::body_rate::{GRACE, Pace};
 use crate::policy::retry::Replayable;
+use crate::route::Route;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
 use crate::telemetry::trace::Trace;
-use crate::upstream::request_body::{Tap, Upload};
+use crate::upstream::request_body::{Tap, Upload, UploadRules};
 
 /// One request under way.
 #[derive(Debug)]
@@ -129,13 +130,16 @@ impl Exchange {
         self.record.lock().client
     }
 
-    /// Notes the request's body, of which up to `keep` bytes are kept for another attempt; `tap` sees it
-    /// pass.
-    pub fn open_upload(&self, body: Incoming, keep: usize, tap: Option<Box<dyn Tap>>) {
+    /// Notes the request's body, for which the rules of `route` hold; `tap` sees it pass.
+    pub fn open_upload(&self, body: Incoming, route: &Route, tap: Option<Box<dyn Tap>>) {
         let upload = self.upload.get_or_init(|| {
             let rate = self.listener.limits.min_body_rate;
-            let pace = rate.map(|rate| Pace::new(rate, GRACE));
-            Upload::new(body, keep, &self.engine.replay_room, tap, pace)
+            let rules = UploadRules {
+                keep: route.replay_bytes,
+                most: route.body_bytes,
+                pace: rate.map(|rate| Pace::new(rate, GRACE)),
+            };
+            Upload::new(body, &self.engine.replay_room, tap, rules)
         });
         if !self.snapshot.limits.memory.may_buffer() {
             upload.forget(Replayable::NoMemory);

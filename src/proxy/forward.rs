@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, TE};
-use http::response;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -19,8 +18,9 @@ use super::body::{BodyLimits, EndpointBody, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
-use super::{admit, deadline, headers, mirror, upgrade};
+use super::{admit, deadline, headers, mirror, upgrade, verdict};
 use crate::policy::deadline::Deadline;
+use crate::telemetry::protocol::Offence;
 use crate::upstream::carrier::Speaks;
 use crate::upstream::request_body::{Upload, UploadState};
 
@@ -35,13 +35,19 @@ pub async fn forward(
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
-    headers::check_request(&head, seen)?;
+    check(&exchange, &head, seen)?;
     let path = action::normal_path(&exchange.listener, &head)?;
     let entry = action::find(&exchange.listener, &head, path.as_ref());
     let entry = entry.ok_or(ProxyError::NoRoute)?;
     let route = &*entry.route;
     let upstream = route.target(&head.headers);
     exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
+    if route
+        .body_bytes
+        .is_some_and(|most| body.size_hint().lower() > most)
+    {
+        return Err(ProxyError::BodyTooLarge);
+    }
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
@@ -67,7 +73,7 @@ pub async fn forward(
     admit::upstream(&exchange, upstream, end).await?;
     let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
     if !body.is_end_stream() {
-        exchange.open_upload(body, route.replay_bytes, tap);
+        exchange.open_upload(body, route, tap);
     }
 
     let plan = Plan {
@@ -84,9 +90,34 @@ pub async fn forward(
         return Ok(response);
     }
     let upload = exchange.upload().cloned();
-    let mut response = pass_on(answer, deadline, version, upload);
+    let mut response = pass_on(answer, deadline, version, upload)?;
     answer_rules.apply(response.headers_mut());
     Ok(response)
+}
+
+/// Refuses what no app should have to interpret.
+fn check(exchange: &Exchange, head: &request::Parts, seen: Seen) -> Result<(), ProxyError> {
+    if let Some(offence) = exchange.connection.observer.offence() {
+        // Counted at the connection's end, as are those that hyper finds.
+        return Err(ProxyError::BadRequest(offence.message()));
+    }
+    if head.method == Method::CONNECT {
+        return Err(ProxyError::ConnectMethod);
+    }
+    // hyper counts the lines of HTTP/1, and the bytes of both.
+    let most = exchange.listener.limits.headers;
+    if head.version == Version::HTTP_2 && head.headers.len() > most as usize {
+        exchange
+            .listener
+            .metrics
+            .protocol
+            .count(Offence::HeadTooLarge);
+        return Err(ProxyError::HeadTooLarge);
+    }
+    headers::check_request(head, seen).map_err(|offence| {
+        exchange.listener.metrics.protocol.count(offence);
+        ProxyError::BadRequest(offence.message())
+    })
 }
 
 fn pass_on(
@@ -94,7 +125,7 @@ fn pass_on(
     deadline: Deadline,
     version: Version,
     upload: Option<Arc<Upload>>,
-) -> Response<ProxyBody> {
+) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
         response,
         mut lease,
@@ -106,7 +137,10 @@ fn pass_on(
         lease.connection.detach();
     }
     let (mut head, incoming) = response.into_parts();
-    headers::prepare_response(&mut head);
+    headers::prepare_response(&mut head).inspect_err(|error| {
+        let now = Instant::now().into_std();
+        lease.admission.broke_off(verdict::of(error, None), now);
+    })?;
     if version == Version::HTTP_10 && incoming.size_hint().exact().is_none() {
         // Without chunks its end is the connection's end; this version keeps hyper from promising otherwise.
         head.version = version;
@@ -123,10 +157,8 @@ fn pass_on(
         },
         idle: lease.admission.upstream().idle_timeout,
     };
-    Response::from_parts(
-        head,
-        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload)),
-    )
+    let body = ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload));
+    Ok(Response::from_parts(head, body))
 }
 
 /// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.

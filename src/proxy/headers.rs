@@ -13,12 +13,14 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri, Version};
 
+use super::authority;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::{Field, Seen};
 use super::{request_id, trace};
 use crate::policy::failure;
 use crate::snapshot::forwarding::Forwarding;
+use crate::telemetry::protocol::Offence;
 use crate::upstream::Upstream;
 use crate::upstream::carrier::Speaks;
 
@@ -37,29 +39,59 @@ const MAX_HOPS: usize = 32;
 ///
 /// # Errors
 ///
-/// [`ProxyError::ConnectMethod`], [`ProxyError::BadRequest`].
-pub fn check_request(head: &Parts, seen: Seen) -> Result<(), ProxyError> {
-    if head.method == Method::CONNECT {
-        return Err(ProxyError::ConnectMethod);
-    }
+/// The first [`Offence`] found.
+pub fn check_request(head: &Parts, seen: Seen) -> Result<(), Offence> {
     let host = head.headers.get(HOST);
     if seen.any_repeated() && head.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(ProxyError::BadRequest(
-            "the request has more than one `Host`",
-        ));
+        return Err(Offence::SeveralHosts);
     }
-    if host.is_none() && head.version == Version::HTTP_11 && head.uri.authority().is_none() {
-        return Err(ProxyError::BadRequest("an HTTP/1.1 request needs a `Host`"));
+    let authority = head.uri.authority();
+    if host.is_none() && authority.is_none() && head.version != Version::HTTP_10 {
+        return Err(Offence::NoHost);
     }
-    if host.is_some_and(|host| host.to_str().is_err()) {
-        return Err(ProxyError::BadRequest("`Host` is not a host name"));
+    if !is_target(head) {
+        return Err(Offence::RequestLine);
     }
-    if seen.has(Field::TransferEncoding) && seen.has(Field::ContentLength) {
-        return Err(ProxyError::BadRequest(
-            "the request has both `Transfer-Encoding` and `Content-Length`",
-        ));
+    if host.is_some_and(|host| !authority::is_host(host.as_bytes()))
+        || authority.is_some_and(|it| !authority::is_host(it.as_str().as_bytes()))
+    {
+        return Err(Offence::Host);
+    }
+    if head.version == Version::HTTP_2
+        && let (Some(host), Some(authority)) = (host, authority)
+        && !host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return Err(Offence::HostConflict);
+    }
+    if seen.has(Field::TransferEncoding) {
+        check_coding(head, seen)?;
     }
     Ok(())
+}
+
+/// Of all codings only `chunked` is understood here, once (RFC 9112 §6.1, §7).
+fn check_coding(head: &Parts, seen: Seen) -> Result<(), Offence> {
+    if seen.has(Field::ContentLength) {
+        return Err(Offence::BothFramings);
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let only = codings.next().filter(|_| codings.next().is_none());
+    if only.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        Ok(())
+    } else {
+        Err(Offence::Coding)
+    }
+}
+
+/// The forms of a target that a server takes (RFC 9112 §3.2): a path, all of a URL for HTTP, `*` of OPTIONS.
+fn is_target(head: &Parts) -> bool {
+    let uri = &head.uri;
+    if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return false;
+    }
+    uri.path() != "*" || head.method == Method::OPTIONS
 }
 
 /// The host that the request is for: of the target if that names one (RFC 9112 §3.2.2), else of `Host`.
@@ -132,10 +164,23 @@ pub fn prepare_request(
 }
 
 /// Makes the head of the answer to the client out of the endpoint's.
-pub fn prepare_response(head: &mut http::response::Parts) {
+///
+/// # Errors
+///
+/// [`ProxyError::UpstreamFraming`]: hyper reads it in one way, and the client could read it in another.
+pub fn prepare_response(head: &mut http::response::Parts) -> Result<(), ProxyError> {
     let seen = Seen::of(&head.headers);
+    if seen.has(Field::ContentLength) {
+        let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+        let one = lengths.next().filter(|_| lengths.next().is_none());
+        let number = one.is_some_and(|it| it.as_bytes().iter().all(u8::is_ascii_digit));
+        if !number || seen.has(Field::TransferEncoding) {
+            return Err(ProxyError::UpstreamFraming);
+        }
+    }
     strip_hop_by_hop(&mut head.headers, seen);
     head.version = Version::HTTP_11;
+    Ok(())
 }
 
 /// Removes what concerns one connection only.
@@ -206,9 +251,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// `Host` from the target where that names one, and the target in origin form.
 fn set_host_and_target(head: &mut Parts, seen: Seen) {
     if let Some(authority) = head.uri.authority() {
-        // The part before `@` is for nobody but the client.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        if let Ok(host) = HeaderValue::from_str(host) {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             head.headers.insert(HOST, host);
         }
         head.uri = match head.uri.path_and_query() {

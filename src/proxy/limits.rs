@@ -17,6 +17,18 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
         let (key, value) = snapshot.min_body_rate(&record.route.listener)?;
         return Some(Limit { key, value });
     }
+    let found = match error {
+        ProxyError::BodyTooLarge => {
+            Some(snapshot.body_bytes(&record.route.listener, &record.route.route)?)
+        }
+        ProxyError::UpstreamHeadTooLarge => {
+            Some(snapshot.answer_head(record.upstream.as_deref().unwrap_or_default())?)
+        }
+        _ => None,
+    };
+    if let Some((key, value)) = found {
+        return Some(Limit { key, value });
+    }
     let timer = match error {
         ProxyError::RequestTimeout => Timer::Request,
         ProxyError::AttemptTimeout => Timer::Attempt,

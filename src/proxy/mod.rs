@@ -8,6 +8,7 @@ pub mod action;
 pub mod admit;
 pub mod attempt;
 pub mod attempts;
+pub mod authority;
 pub mod body;
 pub mod circuit;
 pub mod deadline;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::snapshot::{Listener, Store};
+use crate::telemetry::protocol::Offence;
 use crate::telemetry::writer::LineBuffer;
 use crate::upstream::replay_room::ReplayRoom;
 
@@ -79,8 +81,14 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn exchange_started(&self);
     /// An exchange is over.
     fn exchange_ended(&self);
+    /// A part of an answer is there for the client to take.
+    fn answer_offered(&self) {}
+    /// The client has taken it, or will not anymore.
+    fn answer_taken(&self) {}
     /// Whether the answer about to be sent has to say that it is the connection's last.
     fn says_good_bye(&self) -> bool;
+    /// What the head of the request that has just begun broke, as far as its bytes tell what its fields do not.
+    fn offence(&self) -> Option<Offence>;
 }
 
 impl ConnInfo {

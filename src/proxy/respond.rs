@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -54,6 +54,10 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
     }
     if let Some(id) = request_id {
         headers.insert(X_REQUEST_ID, id);
+    }
+    if matches!(error, ProxyError::BadRequest(_) | ProxyError::BodyTooLarge) {
+        // Whoever is misunderstood once is not listened to again; HTTP/2 leaves this field out.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(refusal) = error.refusal() {
         if let Some(wait) = refusal.retry_after {
@@ -189,6 +193,9 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
                 error.cause().unwrap_or_default()
             )
         }
+        ProxyError::UpstreamHeadTooLarge => format!(
+            "the head of what {endpoint} of upstream `{upstream}` answered has more bytes or lines than it may"
+        ),
         ProxyError::UpstreamIdle => {
             format!("{endpoint} of upstream `{upstream}` was silent for too long")
         }
@@ -214,6 +221,8 @@ fn error_type(error: &ProxyError) -> &'static str {
     match error {
         ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
         ProxyError::ClientBody
+        | ProxyError::HeadTooLarge
+        | ProxyError::BodyTooLarge
         | ProxyError::ClientGone
         | ProxyError::ClientIdle
         | ProxyError::ClientTooSlow => "http_request_error",
@@ -232,7 +241,10 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::Connect(ConnectError::NotHttp2(_)) => "http_protocol_error",
         ProxyError::Connect(_) => "destination_ip_unroutable",
         ProxyError::UpstreamReset(_) => "connection_terminated",
-        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
+        ProxyError::UpstreamHeadTooLarge => "http_response_header_section_size",
+        ProxyError::UpstreamProtocol(_)
+        | ProxyError::UpstreamFraming
+        | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",
         ProxyError::UpstreamIdle
         | ProxyError::RequestTimeout

@@ -65,7 +65,7 @@ pub fn switch(
     lease.admission.complete(now);
     let protocol = response.headers().get(UPGRADE).cloned();
     let (mut head, _) = response.into_parts();
-    headers::prepare_response(&mut head);
+    headers::prepare_response(&mut head)?;
     head.headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {

@@ -32,16 +32,19 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         ProxyError::UpstreamReset(_) | ProxyError::UpstreamBody(_) => {
             Verdict::Failure(Failure::Reset)
         }
-        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => {
-            Verdict::Failure(Failure::Protocol)
-        }
+        ProxyError::UpstreamProtocol(_)
+        | ProxyError::UpstreamHeadTooLarge
+        | ProxyError::UpstreamFraming
+        | ProxyError::UnaskedUpgrade => Verdict::Failure(Failure::Protocol),
         ProxyError::BadRequest(_)
         | ProxyError::ConnectMethod
+        | ProxyError::HeadTooLarge
         | ProxyError::NoRoute
         | ProxyError::NoEndpoint(_)
         | ProxyError::ClientIdle
         | ProxyError::ClientTooSlow
         | ProxyError::ClientBody
+        | ProxyError::BodyTooLarge
         | ProxyError::ClientGone
         | ProxyError::RateLimited(_)
         | ProxyError::Overloaded(..)

@@ -176,8 +176,12 @@ impl WaitFailure {
             Self::Broken(error) => (error, Reached::Perhaps),
         };
         let upload = exchange.upload();
-        let error = if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
+        let error = if upload.is_some_and(|upload| upload.is_too_large()) {
+            ProxyError::BodyTooLarge
+        } else if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
             ProxyError::ClientBody
+        } else if error.is_parse_too_large() {
+            ProxyError::UpstreamHeadTooLarge
         } else if error.is_parse() || http2::is_protocol_error(&error) {
             ProxyError::UpstreamProtocol(error)
         } else {

@@ -55,6 +55,8 @@ pub struct Route {
     pub per_try_timeout: Option<Duration>,
     /// How much of a request's body is kept for another attempt, in bytes.
     pub replay_bytes: usize,
+    /// How long a request's body may be, in bytes.
+    pub body_bytes: Option<u64>,
     /// What they have to pass; shared by all listeners.
     pub limits: Arc<limits::RouteLimits>,
     /// Handles of its metrics on this listener.

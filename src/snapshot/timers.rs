@@ -2,10 +2,11 @@
 //!
 //! Path: `proxy::respond`, on its way to an answer that nobody wanted; looked up by name.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Snapshot;
-use crate::config::model::DEFAULT_REQUEST_TIMEOUT;
+use crate::config::model::{BodyLimit, DEFAULT_REQUEST_TIMEOUT};
 use crate::units::Pretty;
 
 /// A time limit.
@@ -39,6 +40,37 @@ impl Snapshot {
         Some((
             format!("listeners.{listener}.limits.min_body_rate"),
             Pretty::Bytes(rate.get().into()).to_string(),
+        ))
+    }
+
+    /// Key and value of the limit of bodies on `route` of `listener`.
+    pub fn body_bytes(&self, listener: &str, route: &str) -> Option<(String, String)> {
+        let shown = |bytes: NonZeroU32| Pretty::Bytes(bytes.get().into()).to_string();
+        let mut routes = self.config.routes.iter();
+        let own = routes.find(|it| it.name.value == route);
+        if let Some(BodyLimit::Bytes(bytes)) = own.map(|it| it.body_bytes) {
+            return Some((format!("routes.{route}.limits.body_bytes"), shown(bytes)));
+        }
+        let mut listeners = self.config.listeners.iter();
+        let section = listeners.find(|it| it.name.value == listener)?;
+        let bytes = BodyLimit::Default.within(section.limits.body_bytes)?;
+        Some((
+            format!("listeners.{listener}.limits.body_bytes"),
+            shown(bytes),
+        ))
+    }
+
+    /// Keys and values of the limits of an answer's head.
+    pub fn answer_head(&self, upstream: &str) -> Option<(String, String)> {
+        let mut sections = self.config.upstreams.iter();
+        let limits = sections.find(|it| it.name.value == upstream)?.limits;
+        Some((
+            format!("upstreams.{upstream}.limits.header_bytes, .headers"),
+            format!(
+                "{}, {}",
+                Pretty::Bytes(limits.header_bytes.into()),
+                limits.headers
+            ),
         ))
     }
 

@@ -12,6 +12,7 @@ use super::families::{
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
+use super::protocol::{ProtocolFamilies, ProtocolMetrics};
 use super::spans::SpanFamilies;
 use super::tls::TlsFamilies;
 
@@ -29,6 +30,7 @@ pub struct Metrics {
     pub(super) mirrors: MirrorFamilies,
     pub(super) traces: SpanFamilies,
     pub(super) tls: TlsFamilies,
+    protocol: ProtocolFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -43,6 +45,8 @@ pub struct ListenerMetrics {
     pub closed_header_timeout: IntCounter,
     /// Connections closed after idling, or cut because the peer stopped reading.
     pub closed_idle: IntCounter,
+    /// How clients broke the protocol.
+    pub protocol: ProtocolMetrics,
 }
 
 /// The handles of one endpoint.
@@ -193,6 +197,7 @@ impl Metrics {
             mirrors: MirrorFamilies::new(&families)?,
             traces: SpanFamilies::new(&families)?,
             tls: TlsFamilies::new(&families)?,
+            protocol: ProtocolFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",
@@ -225,6 +230,7 @@ impl Metrics {
             accepted: self.connections.total.with_label_values(&labels),
             closed_header_timeout: closed("request_header_timeout"),
             closed_idle: closed("idle_timeout"),
+            protocol: self.protocol.listener(direction, listener),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod mirror;
+pub mod protocol;
 pub mod record;
 pub mod route;
 mod spans;

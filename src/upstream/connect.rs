@@ -18,12 +18,8 @@ use super::connection::{Connection, Transport};
 use super::endpoint::{Endpoint, OpenConnection};
 use super::health::words;
 use super::http2::{self, Shared};
-use super::pool::PoolSettings;
+use super::pool::{HeadLimits, PoolSettings};
 use crate::wire::Wire;
-
-/// Read buffer of an upstream connection, at most: a chunk this large keeps a long answer's cost per byte low, and
-/// bounds what a connection holds.
-const MAX_BUFFER: usize = 64 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, Error)]
@@ -83,9 +79,14 @@ impl Opening<'_> {
     async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
         let (transport, counted) = self.dial(endpoint).await?;
         let mut builder = http1::Builder::new();
+        // The buffer holds a head; 64 KiB of it also keep a long answer's cost per byte low, and bound what is held.
         builder
-            .max_buf_size(MAX_BUFFER)
+            .max_buf_size(self.settings.head.bytes)
             .preserve_header_case(self.settings.preserve_header_case);
+        if self.settings.head.lines != HeadLimits::DEFAULT.lines {
+            // Only where it differs: another number than hyper's own is kept on the heap.
+            builder.max_headers(self.settings.head.lines);
+        }
         let (sender, driver) = builder.handshake(transport).await?;
         Ok(Box::new(Connection::new(sender, driver, counted)))
     }

@@ -36,6 +36,25 @@ pub struct PoolSettings {
     pub connections: Option<NonZeroU32>,
     /// How HTTP/2 is spoken.
     pub http2: Http2Settings,
+    /// What the head of an answer may be, on connections opened from now on.
+    pub head: HeadLimits,
+}
+
+/// How large the head of an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Its bytes, at least 8 KiB.
+    pub bytes: usize,
+    /// Its header lines.
+    pub lines: usize,
+}
+
+impl HeadLimits {
+    /// What holds unless the file says otherwise.
+    pub const DEFAULT: Self = Self {
+        bytes: 64 * 1024,
+        lines: 100,
+    };
 }
 
 impl PoolSettings {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use thiserror::Error;
 
 use super::http2::Cut;
 use super::replay_room::{Kept, ReplayRoom};
@@ -34,11 +35,35 @@ pub enum UploadState {
     Complete,
 }
 
+/// Why a body does not go on.
+#[derive(Debug, Error)]
+pub enum UploadError {
+    /// The client broke off.
+    #[error("the client broke off")]
+    Client(#[source] hyper::Error),
+    /// It is longer than it may be.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+/// What holds for a body.
+#[derive(Debug, Default)]
+pub struct UploadRules {
+    /// Up to so many bytes are kept for another attempt.
+    pub keep: usize,
+    /// So many bytes it may have.
+    pub most: Option<u64>,
+    /// What the client has to keep.
+    pub pace: Option<Pace>,
+}
+
 /// A client's body, shared by the attempts that send it one after the other, and watched by the exchange.
 #[derive(Debug)]
 pub struct Upload {
     bytes: AtomicU64,
     state: AtomicU8,
+    /// Longer it may not be.
+    most: Option<u64>,
     /// How fast the client has to be, if it has to.
     pace: Option<Mutex<Pace>>,
     /// Nobody else wants the lock but for a moment between two attempts.
@@ -53,25 +78,29 @@ struct Source {
 }
 
 impl Upload {
-    /// Streams `incoming`, of which up to `keep` bytes are kept in `room` for another attempt. `tap` sees it pass, once;
-    /// `pace` is what the client has to keep.
+    /// Streams `incoming`, of which some is kept in `room` for another attempt. `tap` sees it pass, once.
     pub fn new(
         incoming: Incoming,
-        keep: usize,
         room: &Arc<ReplayRoom>,
         tap: Option<Box<dyn Tap>>,
-        pace: Option<Pace>,
+        rules: UploadRules,
     ) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicU64::new(0),
             state: AtomicU8::new(UploadState::Flowing as u8),
-            pace: pace.map(Mutex::new),
+            most: rules.most,
+            pace: rules.pace.map(Mutex::new),
             source: Mutex::new(Source {
                 incoming,
-                kept: Kept::new(keep, room),
+                kept: Kept::new(rules.keep, room),
                 tap,
             }),
         })
+    }
+
+    /// Whether it is longer than it may be.
+    pub fn is_too_large(&self) -> bool {
+        self.most.is_some_and(|most| self.bytes() > most)
     }
 
     /// Bytes taken from the client.
@@ -139,7 +168,7 @@ impl Upload {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if self.state() == UploadState::Complete {
             return Poll::Ready(None);
         }
@@ -159,7 +188,7 @@ impl Upload {
                 None => self.complete(source),
                 Some(_) => self.set(UploadState::Failed),
             }
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client)));
         };
         let Some(data) = frame.data_ref() else {
             // Request trailers arrive after routing and would smuggle fields past it: not passed on.
@@ -167,6 +196,10 @@ impl Upload {
             return Poll::Ready(None);
         };
         self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        if self.is_too_large() {
+            self.set(UploadState::Failed);
+            return Poll::Ready(Some(Err(UploadError::TooLarge)));
+        }
         source.kept.push(data);
         if let Some(tap) = &mut source.tap {
             tap.data(data);
@@ -239,12 +272,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if let Some(cut) = self.cut.take() {
             cut.polled();
         }

@@ -1,5 +1,6 @@
 //! Who is picked when endpoints are out of service, and what changes of the list do.
 
+use super::pool::HeadLimits;
 use std::num::{NonZeroU8, NonZeroU32};
 
 use proptest::prelude::*;
@@ -162,6 +163,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
                 keepalive_interval: None,
                 keepalive_timeout: Duration::ZERO,
             },
+            head: HeadLimits::DEFAULT,
         },
         protocol: super::Protocol::Auto,
         limits: UpstreamLimits::default(),

@@ -228,7 +228,7 @@ fn an_absolute_target_decides_over_the_host_and_is_shortened() {
     let origin = Origin::fixed("ok");
     let proxy = Proxy::before(origin.address());
     let mut client = proxy.client();
-    client.send("GET http://user@shop:81/a?b=c HTTP/1.1\r\nhost: other\r\n\r\n");
+    client.send("GET http://shop:81/a?b=c HTTP/1.1\r\nhost: other\r\n\r\n");
     assert_eq!(client.read().status(), 200);
     client.send("GET http://shop HTTP/1.1\r\nhost: other\r\n\r\n");
     assert_eq!(client.read().status(), 200);

@@ -338,22 +338,22 @@ fn a_head_of_the_app_that_never_ends_is_answered_502() {
         let line = format!("x: {}\r\n", "a".repeat(1000));
         while peer.send(&line) {}
     };
-    assert_fault("endless fields", act, "UPSTREAM_PROTOCOL_ERROR");
+    assert_fault("endless fields", act, "UPSTREAM_HEADERS_TOO_LARGE");
     let act = |peer: &mut Peer| {
         peer.send("HTTP/1.1 200 OK\r\n");
         while peer.send("x:1\r\n") {}
     };
-    assert_fault("endless small fields", act, "UPSTREAM_PROTOCOL_ERROR");
+    assert_fault("endless small fields", act, "UPSTREAM_HEADERS_TOO_LARGE");
     let act = |peer: &mut Peer| {
         peer.send("HTTP/1.1 200 OK\r\nx: ");
         while peer.send([b'a'; 4096]) {}
     };
-    assert_fault("an endless field", act, "UPSTREAM_PROTOCOL_ERROR");
+    assert_fault("an endless field", act, "UPSTREAM_HEADERS_TOO_LARGE");
     let act = |peer: &mut Peer| {
         peer.send("HTTP/1.1 200 ");
         while peer.send([b'a'; 4096]) {}
     };
-    assert_fault("an endless reason", act, "UPSTREAM_PROTOCOL_ERROR");
+    assert_fault("an endless reason", act, "UPSTREAM_HEADERS_TOO_LARGE");
 }
 
 #[test]

@@ -30,6 +30,10 @@ use crate::support::proxy::minimal;
 struct Quiet;
 
 impl ConnObserver for Quiet {
+    fn offence(&self) -> Option<outrigger::telemetry::protocol::Offence> {
+        None
+    }
+
     fn exchange_started(&self) {}
     fn exchange_ended(&self) {}
     fn says_good_bye(&self) -> bool {

@@ -46,6 +46,7 @@ pub(super) const LISTENER_LIMITS: &[&str] = &[
     "header_bytes",
     "headers",
     "min_body_rate",
+    "body_bytes",
     "in_flight",
     "pending",
     "pending_wait",
@@ -84,7 +85,7 @@ pub(super) const RATE_LIMIT: &[&str] = &[
 /// `routes[].rate_limit[].key`
 pub(super) const RATE_KEY: &[&str] = &["header", "cookie", "query"];
 /// `routes[].limits`
-pub(super) const ROUTE_LIMITS: &[&str] = &["in_flight", "pending", "pending_wait"];
+pub(super) const ROUTE_LIMITS: &[&str] = &["in_flight", "pending", "pending_wait", "body_bytes"];
 /// `routes[].match[]`
 pub(super) const MATCH: &[&str] = &["host", "path", "grpc", "methods", "headers", "query"];
 /// `routes[].match[].grpc`
@@ -153,6 +154,8 @@ pub(super) const UPSTREAM_LIMITS: &[&str] = &[
     "pending_wait",
     "endpoint_in_flight",
     "connections",
+    "header_bytes",
+    "headers",
 ];
 /// `upstreams.*.discovery`
 pub(super) const DISCOVERY: &[&str] = &["file"];

@@ -1,24 +1,47 @@
 //! `limits` of listeners, routes and upstreams, and `memory`.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{InFlightLimit, Memory, MemoryLimit, UpstreamLimits};
+use super::super::model::{BodyLimit, InFlightLimit, Memory, MemoryLimit, UpstreamLimits};
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
 use crate::units::{self, Pretty};
 
 const MOST: u32 = 1_000_000;
+/// A larger one is better not limited at all.
+const MOST_BODY: u32 = 1 << 31;
+/// The smaller is the least that hyper reads at once.
+const ANSWER_HEAD: RangeInclusive<u32> = 8 * 1024..=1024 * 1024;
 /// Less than this the proxy itself needs to start.
 const LEAST_MEMORY: u64 = 1024 * 1024;
 const MOST_MEMORY: u64 = 1 << 44;
 
-/// `limits` of a route: those of requests under way and nothing else.
-pub(super) fn route_limits(item: Item<'_>, out: &mut Diagnostics) -> InFlightLimit {
-    Fields::of(item, keys::ROUTE_LIMITS, out).map_or_else(InFlightLimit::default, |fields| {
-        in_flight(&fields, &["in_flight"], out)
-    })
+/// `limits` of a route: those of requests under way, and of their bodies.
+pub(super) fn route_limits(item: Item<'_>, out: &mut Diagnostics) -> (InFlightLimit, BodyLimit) {
+    let Some(fields) = Fields::of(item, keys::ROUTE_LIMITS, out) else {
+        return Default::default();
+    };
+    (
+        in_flight(&fields, &["in_flight"], out),
+        body_bytes(&fields, out),
+    )
+}
+
+/// `body_bytes` among `fields`.
+pub(super) fn body_bytes(fields: &Fields<'_>, out: &mut Diagnostics) -> BodyLimit {
+    let Some(item) = fields.get("body_bytes") else {
+        return BodyLimit::Default;
+    };
+    match scalars::is_off(&item, out) {
+        None => BodyLimit::Default,
+        Some(true) => BodyLimit::Off,
+        Some(false) => scalars::bytes(&item, 1..=MOST_BODY, out)
+            .and_then(NonZeroU32::new)
+            .map_or(BodyLimit::Default, BodyLimit::Bytes),
+    }
 }
 
 /// `limits` of an upstream.
@@ -26,11 +49,21 @@ pub(super) fn upstream_limits(item: Item<'_>, out: &mut Diagnostics) -> Upstream
     let Some(fields) = Fields::of(item, keys::UPSTREAM_LIMITS, out) else {
         return UpstreamLimits::default();
     };
-    UpstreamLimits {
+    let mut limits = UpstreamLimits {
         in_flight: in_flight(&fields, &keys::UPSTREAM_ROOM, out),
         endpoint_in_flight: count_or_off(&fields, "endpoint_in_flight", out),
         connections: count_or_off(&fields, "connections", out),
+        ..UpstreamLimits::default()
+    };
+    let size = fields.get("header_bytes");
+    if let Some(read) = size.and_then(|item| scalars::bytes(&item, ANSWER_HEAD, out)) {
+        limits.header_bytes = read;
     }
+    let count = fields.get("headers");
+    if let Some(read) = count.and_then(|item| scalars::integer(&item, 1..=1_000, out)) {
+        limits.headers = read;
+    }
+    limits
 }
 
 /// `in_flight`, `pending` and `pending_wait` among `fields`; one waits for what is limited by the keys `room`.

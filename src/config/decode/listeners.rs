@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits, ListenerTimeouts,
-    Located, Normalize,
+    BodyLimit, Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits,
+    ListenerTimeouts, Located, Normalize,
 };
 use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
@@ -149,6 +149,11 @@ fn read_limits(item: Item<'_>, limits: &mut ListenerLimits, out: &mut Diagnostic
     limits.min_body_rate = fields
         .get("min_body_rate")
         .and_then(|item| rate_or_off(&item, out));
+    limits.body_bytes = match limits::body_bytes(&fields, out) {
+        // There is nothing that it could switch off.
+        BodyLimit::Off => BodyLimit::Default,
+        read => read,
+    };
     limits.in_flight = limits::in_flight(&fields, &["in_flight"], out);
 }
 

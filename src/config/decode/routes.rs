@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics, Section};
-use super::super::model::{Action, HeaderRules, InFlightLimit, Located, Retry, Route, RouteMatch};
+use super::super::model::{
+    Action, BodyLimit, HeaderRules, InFlightLimit, Located, Retry, Route, RouteMatch,
+};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::header_rules::{Of, header_rules};
@@ -41,6 +43,7 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         retry: Retry::default(),
         rate_limits: Vec::new(),
         limits: InFlightLimit::default(),
+        body_bytes: BodyLimit::default(),
     };
     let key = item.key;
     let Some(fields) = Fields::of(item, keys::ROUTE, out) else {
@@ -77,7 +80,7 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         route.rate_limits = rate_limit::rate_limits(item, out);
     }
     if let Some(item) = fields.get("limits") {
-        route.limits = limits::route_limits(item, out);
+        (route.limits, route.body_bytes) = limits::route_limits(item, out);
     }
     route
 }

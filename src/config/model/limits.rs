@@ -24,8 +24,30 @@ impl Default for InFlightLimit {
     }
 }
 
-/// `upstreams.*.limits`
+/// `limits.body_bytes` of listeners and routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyLimit {
+    /// Not written: none of a listener; of a route, that of the listener.
+    #[default]
+    Default,
+    /// `off`: none.
+    Off,
+    /// So many bytes of a request's body. 1 B to 2 GiB.
+    Bytes(NonZeroU32),
+}
+
+impl BodyLimit {
+    /// What holds where `outer` would.
+    pub fn within(self, outer: Self) -> Option<NonZeroU32> {
+        match (self, outer) {
+            (Self::Bytes(bytes), _) | (Self::Default, Self::Bytes(bytes)) => Some(bytes),
+            (Self::Off, _) | (Self::Default, Self::Default | Self::Off) => None,
+        }
+    }
+}
+
+/// `upstreams.*.limits`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// `in_flight`, `pending`, `pending_wait`: of all its endpoints together.
     pub in_flight: InFlightLimit,
@@ -33,6 +55,22 @@ pub struct UpstreamLimits {
     pub endpoint_in_flight: Option<NonZeroU32>,
     /// `connections`: open to one endpoint, of all workers together. 1 to 1,000,000; default `off`.
     pub connections: Option<NonZeroU32>,
+    /// `header_bytes`: size of an answer's head. 8 KiB to 1 MiB; default 64 KiB.
+    pub header_bytes: u32,
+    /// `headers`: number of an answer's header lines. 1 to 1,000; default 100.
+    pub headers: u32,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self {
+            in_flight: InFlightLimit::default(),
+            endpoint_in_flight: None,
+            connections: None,
+            header_bytes: 64 * 1024,
+            headers: 100,
+        }
+    }
 }
 
 /// `memory`

@@ -189,6 +189,8 @@ pub struct ListenerLimits {
     /// `min_body_rate`: bytes per second that a client must send of a request's body, on average over the time in which it
     /// was awaited. 1 B to 1 GiB; default `off`.
     pub min_body_rate: Option<NonZeroU32>,
+    /// `body_bytes`: size of a request's body, where its route says nothing else. 1 B to 2 GiB; default `off`.
+    pub body_bytes: BodyLimit,
     /// `in_flight`, `pending`, `pending_wait`: requests of all its connections under way.
     pub in_flight: InFlightLimit,
 }
@@ -200,6 +202,7 @@ impl Default for ListenerLimits {
             header_bytes: 64 * 1024,
             headers: 100,
             min_body_rate: None,
+            body_bytes: BodyLimit::default(),
             in_flight: InFlightLimit::default(),
         }
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, HeaderRules, InFlightLimit, Located, Mirror, Pattern, RateLimit, Retry, Rewrite,
+    Action, BodyLimit, HeaderRules, InFlightLimit, Located, Mirror, Pattern, RateLimit, Retry,
+    Rewrite,
 };
 
 /// One route.
@@ -33,6 +34,8 @@ pub struct Route {
     pub rate_limits: Vec<RateLimit>,
     /// `limits`: requests of this route under way.
     pub limits: InFlightLimit,
+    /// `limits.body_bytes`: size of a request's body. 1 B to 2 GiB; default: that of the listener.
+    pub body_bytes: BodyLimit,
 }
 
 /// One item of `match`; everything named must hold.

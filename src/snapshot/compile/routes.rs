@@ -34,6 +34,10 @@ pub(super) fn compile_routes(
             retry: retry_policy(retry),
             per_try_timeout: retry.per_try_timeout.map(|limit| limit.value),
             replay_bytes: replay_bytes(retry),
+            body_bytes: section
+                .body_bytes
+                .within(listener.limits.body_bytes)
+                .map(|bytes| bytes.get().into()),
             limits,
         })
     };
@@ -74,6 +78,7 @@ fn implied(listener: &model::Listener, forward: &model::Located<String>) -> mode
         retry: model::Retry::default(),
         rate_limits: Vec::new(),
         limits: model::InFlightLimit::default(),
+        body_bytes: model::BodyLimit::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::http2::Http2Settings;
 use crate::upstream::members::{Listed, Members, Settings};
-use crate::upstream::pool::PoolSettings;
+use crate::upstream::pool::{HeadLimits, PoolSettings};
 use crate::upstream::queue::Queue;
 use crate::upstream::{Protocol, Upstream, UpstreamLimits};
 use tokio::sync::Semaphore;
@@ -192,6 +192,10 @@ fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolS
             window: section.http2.window,
             keepalive_interval: section.http2.keepalive_interval,
             keepalive_timeout: section.http2.keepalive_timeout,
+        },
+        head: HeadLimits {
+            bytes: usize::try_from(section.limits.header_bytes).unwrap_or(usize::MAX),
+            lines: usize::try_from(section.limits.headers).unwrap_or(usize::MAX),
         },
     }
 }

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::{list, time, word};
 use crate::config::model::{
-    InFlightLimit, LimitMode, Memory, MemoryLimit, RateHeaders, RateKey, RateLimit, UpstreamLimits,
-    WhenExceeded,
+    BodyLimit, InFlightLimit, LimitMode, Memory, MemoryLimit, RateHeaders, RateKey, RateLimit,
+    UpstreamLimits, WhenExceeded,
 };
 use crate::units::Pretty;
 
@@ -25,6 +25,17 @@ pub(super) fn write_upstream_limits(limits: &UpstreamLimits, line: Line<'_>) {
         or_off(limits.endpoint_in_flight),
     );
     line("limits.connections", or_off(limits.connections));
+    line("limits.header_bytes", limits.header_bytes.to_string());
+    line("limits.headers", limits.headers.to_string());
+}
+
+pub(super) fn write_body_bytes(limit: BodyLimit, line: Line<'_>) {
+    let shown = match limit {
+        BodyLimit::Default => "default".to_owned(),
+        BodyLimit::Off => "off".to_owned(),
+        BodyLimit::Bytes(bytes) => Pretty::Bytes(bytes.get().into()).to_string(),
+    };
+    line("limits.body_bytes", shown);
 }
 
 pub(super) fn write_memory(memory: &Memory, line: Line<'_>) {

@@ -145,6 +145,7 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
             format!("{} per second", Pretty::Bytes(rate.get().into()))
         }),
     );
+    limits::write_body_bytes(listener.limits.body_bytes, &mut line);
     limits::write_in_flight(&listener.limits.in_flight, &mut line);
 }
 

@@ -23,6 +23,7 @@ pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
     );
     limits::write_rate_limits(&route.rate_limits, &mut line);
     limits::write_in_flight(&route.limits, &mut line);
+    limits::write_body_bytes(route.body_bytes, &mut line);
     for (number, item) in route.matches.iter().enumerate() {
         line(&format!("match[{number}]"), rule(&item.value));
     }

@@ -5,6 +5,7 @@ pub mod binary;
 pub mod client;
 pub mod collector;
 pub mod dns;
+pub mod frames;
 pub mod http2;
 pub mod http2_origin;
 pub mod origin;

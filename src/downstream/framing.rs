@@ -1,0 +1,326 @@
+//! Where HTTP/1 messages begin and end, read beside hyper, for what hyper does not tell.
+//!
+//! Path: [`super::io`] shows every read → an offence is noted in [`super::state`] with the number of the request it is in →
+//! `proxy::forward` asks before it routes that request. hyper drops a `Content-Length` beside `Transfer-Encoding`, folds
+//! equal lengths into one and takes LF for CR LF: all of which other servers may read differently (RFC 9112 §2.2, §6.3,
+//! §11.2). Of a head only line ends and the lines that begin with `c` or `t` are looked at; bodies are skipped by their
+//! length. Nothing is copied but a line that the network has cut. Where this reading loses its way, the next request is
+//! refused: to disagree with hyper can cost a request, never an offence.
+
+use memchr::memchr;
+
+use crate::telemetry::protocol::Offence;
+
+/// Kept of a line that comes in pieces. No length or coding is longer; the others are not looked at.
+const LINE: usize = 128;
+
+/// The reader of one connection.
+#[derive(Debug, Default)]
+pub struct Framing {
+    at: At,
+    cut: Cut,
+    /// Heads begun.
+    heads: u32,
+    coded: bool,
+    length: Option<u64>,
+    offence: Option<(u32, Offence)>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Before a request line.
+    #[default]
+    Start,
+    Field,
+    /// So many bytes of a body.
+    Body(u64),
+    ChunkSize,
+    /// So many bytes of a chunk.
+    Chunk(u64),
+    ChunkEnd,
+    Trailer,
+    Lost,
+}
+
+/// A line of which the end has not come.
+#[derive(Debug, Default)]
+struct Cut {
+    text: Vec<u8>,
+    /// Whether anything of it has come, and the last byte.
+    last: Option<u8>,
+}
+
+struct Line<'a> {
+    /// Without its end.
+    text: &'a [u8],
+    /// Whether CR stood before LF.
+    proper: bool,
+}
+
+impl Framing {
+    /// Reads on; the first offence, once it is found, with the number of the request it is in, from 1.
+    pub fn read(&mut self, mut bytes: &[u8]) -> Option<(u32, Offence)> {
+        // The connection ends with the first; or HTTP has ended, and what comes is no business of ours.
+        while !bytes.is_empty() && self.offence.is_none() {
+            bytes = match self.at {
+                At::Lost => break,
+                At::Body(left) => self.skip(bytes, left, At::Body, At::Start),
+                At::Chunk(left) => self.skip(bytes, left, At::Chunk, At::ChunkEnd),
+                At::Start | At::Field | At::ChunkSize | At::ChunkEnd | At::Trailer => {
+                    self.piece(bytes)
+                }
+            };
+        }
+        self.offence
+    }
+
+    fn skip<'a>(&mut self, bytes: &'a [u8], left: u64, at: fn(u64) -> At, then: At) -> &'a [u8] {
+        let step = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let left = left - step as u64;
+        self.at = if left == 0 { then } else { at(left) };
+        bytes.get(step..).unwrap_or_default()
+    }
+
+    /// Takes a line, or the part of it that is there.
+    fn piece<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some((line, rest)) =
+            memchr(b'\n', bytes).and_then(|end| Some((bytes.get(..end)?, bytes.get(end + 1..)?)))
+        else {
+            self.cut.push(bytes);
+            return &[];
+        };
+        if self.cut.last.is_none() {
+            let proper = line.ends_with(b"\r");
+            let text = line.strip_suffix(b"\r").unwrap_or(line);
+            self.line(&Line { text, proper });
+        } else {
+            self.cut.push(line);
+            let Cut { text, last } = std::mem::take(&mut self.cut);
+            let text = text.strip_suffix(b"\r").unwrap_or(&text);
+            let proper = last == Some(b'\r');
+            self.line(&Line { text, proper });
+        }
+        rest
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        match self.at {
+            At::Start => self.start(line),
+            At::Field => self.field(line),
+            At::ChunkSize => match chunk_size(line) {
+                Some(0) => self.at = At::Trailer,
+                Some(size) => self.at = At::Chunk(size),
+                None => self.lose(),
+            },
+            At::ChunkEnd if line.text.is_empty() && line.proper => self.at = At::ChunkSize,
+            At::Trailer if line.proper => {
+                if line.text.is_empty() {
+                    self.at = At::Start;
+                }
+            }
+            At::ChunkEnd | At::Trailer => self.lose(),
+            At::Body(_) | At::Chunk(_) | At::Lost => {}
+        }
+    }
+
+    fn start(&mut self, line: &Line<'_>) {
+        // An empty line before a request is passed over (RFC 9112 §2.2).
+        if !line.text.is_empty() {
+            (self.coded, self.length) = (false, None);
+            self.heads = self.heads.wrapping_add(1);
+            self.at = At::Field;
+        }
+        if !line.proper {
+            let number = if line.text.is_empty() {
+                self.heads.wrapping_add(1)
+            } else {
+                self.heads
+            };
+            self.offend(number, Offence::BareLf);
+        }
+    }
+
+    fn field(&mut self, line: &Line<'_>) {
+        if !line.proper {
+            self.offend(self.heads, Offence::BareLf);
+        }
+        match line.text.first() {
+            None => {
+                self.at = match (self.coded, self.length) {
+                    (true, _) => At::ChunkSize,
+                    (false, None | Some(0)) => At::Start,
+                    (false, Some(length)) => At::Body(length),
+                };
+            }
+            Some(b'c' | b'C') => {
+                if let Some(value) = value_of(line.text, b"content-length:") {
+                    self.length(value);
+                }
+            }
+            Some(b't' | b'T') => {
+                if value_of(line.text, b"transfer-encoding:").is_some() {
+                    self.coded = true;
+                    if self.length.is_some() {
+                        self.offend(self.heads, Offence::BothFramings);
+                    }
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn length(&mut self, value: &[u8]) {
+        if self.coded {
+            self.offend(self.heads, Offence::BothFramings);
+        } else if self.length.is_some() {
+            self.offend(self.heads, Offence::SeveralLengths);
+        }
+        match number(value.trim_ascii()) {
+            Some(length) => self.length = Some(length),
+            None => {
+                self.at = At::Lost;
+                self.offend(self.heads, Offence::Length);
+            }
+        }
+    }
+
+    /// The body ends here for hyper, too; if it did not, its next request would be refused.
+    fn lose(&mut self) {
+        self.at = At::Lost;
+        self.offend(self.heads.wrapping_add(1), Offence::Chunk);
+    }
+
+    fn offend(&mut self, number: u32, offence: Offence) {
+        self.offence.get_or_insert((number, offence));
+    }
+}
+
+impl Cut {
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.last = Some(*last);
+            let room = LINE.saturating_sub(self.text.len()).min(bytes.len());
+            self.text
+                .extend_from_slice(bytes.get(..room).unwrap_or_default());
+        }
+    }
+}
+
+/// What stands behind `name`, which ends with the colon.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then_some(value)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
+}
+
+fn chunk_size(line: &Line<'_>) -> Option<u64> {
+    let end = (line.text.iter())
+        .position(|byte| matches!(byte, b';' | b' ' | b'\t'))
+        .unwrap_or(line.text.len());
+    let digits = std::str::from_utf8(line.text.get(..end)?).ok()?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (line.proper && plain).then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn whole(bytes: &[u8]) -> Option<(u32, Offence)> {
+        Framing::default().read(bytes)
+    }
+
+    #[test]
+    fn what_hyper_does_not_tell_is_found_in_its_request() {
+        for (bytes, expected) in [
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
+            ("\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
+            ("GET / HTTP/1.1\nhost: a\n\n", Some((1, Offence::BareLf))),
+            (
+                "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+                Some((1, Offence::BareLf)),
+            ),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
+                Some((1, Offence::BothFramings)),
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\nContent-Length:3\r\n\r\n",
+                Some((1, Offence::BothFramings)),
+            ),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc",
+                Some((1, Offence::SeveralLengths)),
+            ),
+            (
+                "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n\nx\n\
+                 POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n11;a=b\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
+                 GET / HTTP/1.1\nhost: a\r\n\r\n",
+                Some((4, Offence::Chunk)),
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n13\r\n\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
+                 GET / HTTP/1.1\nhost: a\r\n\r\n",
+                Some((2, Offence::Chunk)),
+            ),
+        ] {
+            assert_eq!(whole(bytes.as_bytes()), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_skipped_whatever_is_in_them() {
+        let body = "content-length: 5\r\ntransfer-encoding: chunked\r\n\n\n";
+        let plain = format!(
+            "POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let chunked = format!(
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{:x} ;x\r\n{body}\r\n0\r\na: b\r\n\r\n",
+            body.len()
+        );
+        assert_eq!(whole(format!("{plain}{chunked}{plain}").as_bytes()), None);
+        let wrong = "GET / HTTP/1.1\nhost: a\r\n\r\n";
+        let all = format!("{plain}{chunked}{plain}{wrong}");
+        assert_eq!(whole(all.as_bytes()), Some((4, Offence::BareLf)));
+    }
+
+    #[test]
+    fn a_long_line_that_comes_in_pieces_is_not_kept() {
+        let mut framing = Framing::default();
+        framing.read(b"GET /");
+        for _ in 0..10_000 {
+            framing.read(b"aaaaaaaaaa");
+            assert!(framing.cut.text.len() <= LINE);
+        }
+    }
+
+    proptest! {
+        /// The network may cut anywhere.
+        #[test]
+        fn pieces_read_like_the_whole(
+            parts in proptest::collection::vec(proptest::sample::select(vec![
+                "GET / HTTP/1.1\r\n", "content-length: 3\r\n", "transfer-encoding: chunked\r\n", "\r\n", "abc",
+                "3\r\nabc\r\n", "0\r\n\r\n", "x: y\r\n", "x: y\n", "Content-Length : 1\r\n",
+            ]), 0..12),
+            step in 1_usize..9,
+        ) {
+            let bytes = parts.concat().into_bytes();
+            let mut framing = Framing::default();
+            for piece in bytes.chunks(step) {
+                framing.read(piece);
+            }
+            prop_assert_eq!(framing.read(b""), whole(&bytes));
+        }
+    }
+}
