@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::verdict;
 use super::wait::{is_too_slow, past, with_look};
+use super::{respond, verdict};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::Verdict;
 use crate::upstream::admission::Admission;
@@ -30,6 +30,16 @@ use crate::upstream::request_body::{Upload, UploadState};
 pub struct ProxyBody {
     content: Content,
     exchange: Option<Arc<Exchange>>,
+    on_break: OnBreak,
+}
+
+/// What a client is told when the answer breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBreak {
+    /// Nothing: its stream is reset, its connection closed.
+    Cut,
+    /// How the gRPC call ended, in trailers; it is told from a complete answer by its `grpc-status`.
+    Trailers,
 }
 
 #[derive(Debug)]
@@ -48,14 +58,16 @@ impl ProxyBody {
         Self {
             content: Content::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())),
             exchange: None,
+            on_break: OnBreak::Cut,
         }
     }
 
     /// The body of an endpoint's answer.
-    pub fn endpoint(body: EndpointBody) -> Self {
+    pub fn endpoint(body: EndpointBody, on_break: OnBreak) -> Self {
         Self {
             content: Content::Endpoint(body),
             exchange: None,
+            on_break,
         }
     }
 
@@ -68,6 +80,15 @@ impl ProxyBody {
         if let Some(exchange) = &self.exchange {
             exchange.fail(error);
         }
+    }
+
+    /// The last frame after `error`, if there is to be one.
+    fn last_words(&mut self, error: &ProxyError) -> Option<Frame<Bytes>> {
+        let exchange = self.exchange.as_ref();
+        let exchange = exchange.filter(|_| self.on_break == OnBreak::Trailers)?;
+        let trailers = respond::last_words(exchange, error);
+        self.content = Content::Full(None);
+        Some(Frame::trailers(trailers))
     }
 }
 
@@ -89,7 +110,12 @@ impl Body for ProxyBody {
                     exchange.sent(data.len());
                 }
             }
-            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Ready(Some(Err(error))) => {
+                self.fail(error);
+                if let Some(frame) = self.last_words(error) {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            }
             Poll::Ready(None) | Poll::Pending => {}
         }
         frame

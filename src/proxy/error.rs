@@ -221,6 +221,24 @@ impl ProxyError {
         self.facts().status
     }
 
+    /// The status that a gRPC caller sees: of what gRPC makes of HTTP's statuses, but for those that it has a better
+    /// word for.
+    pub fn grpc_status(&self) -> u16 {
+        if matches!(self, Self::ClientGone | Self::ClientBody) {
+            return 1; // CANCELLED
+        }
+        match self.status().as_u16() {
+            408 | 504 => 4,        // DEADLINE_EXCEEDED
+            403 => 7,              // PERMISSION_DENIED
+            413 | 429 | 431 => 8,  // RESOURCE_EXHAUSTED
+            404 | 405 | 501 => 12, // UNIMPLEMENTED
+            400 | 500 => 13,       // INTERNAL
+            502 | 503 => 14,       // UNAVAILABLE
+            401 => 16,             // UNAUTHENTICATED
+            _ => 2,                // UNKNOWN
+        }
+    }
+
     /// Whose side the cause lies on.
     pub fn side(&self) -> Side {
         self.facts().side

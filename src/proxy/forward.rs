@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use super::action::{self, Step};
 use super::attempt::Answer;
 use super::attempts::{self, Plan};
-use super::body::{BodyLimits, EndpointBody, ProxyBody};
+use super::body::{BodyLimits, EndpointBody, OnBreak, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
 use super::{admit, deadline, headers, mirror, upgrade};
 use crate::policy::deadline::Deadline;
+use crate::policy::failure::{Content, content};
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// Answers `request`.
@@ -115,10 +116,14 @@ fn pass_on(
         },
         idle: lease.admission.upstream().idle_timeout,
     };
-    Response::from_parts(
-        head,
-        ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload)),
-    )
+    // HTTP/1 would need to announce the trailers, and its client to read them.
+    let on_break = if version == Version::HTTP_2 && content(&head.headers) == Content::Grpc {
+        OnBreak::Trailers
+    } else {
+        OnBreak::Cut
+    };
+    let body = EndpointBody::new(incoming, lease, limits, upload);
+    Response::from_parts(head, ProxyBody::endpoint(body, on_break))
 }
 
 /// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.

@@ -20,6 +20,7 @@ use super::admit::layer::{Admit, AdmitLayer};
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::respond::grpc::Caller;
 use super::{ConnInfo, Engine, forward, respond};
 use crate::snapshot::Snapshot;
 
@@ -171,9 +172,11 @@ where
     }
 
     fn call(&mut self, (exchange, request): Opened<B>) -> Responded<S::Future> {
+        let caller = Caller::of(&request);
         Responded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange,
+            caller,
         }
     }
 }
@@ -184,6 +187,7 @@ pin_project! {
         #[pin]
         inner: F,
         exchange: Arc<Exchange>,
+        caller: Caller,
     }
 }
 
@@ -197,9 +201,9 @@ impl<F: Future<Output = Result<Response<ProxyBody>, ProxyError>>> Future for Res
             Ok(outcome) => ready!(outcome),
             Err(_) => Err(ProxyError::Panic),
         };
-        Poll::Ready(Ok(
-            outcome.unwrap_or_else(|error| respond::respond(this.exchange, &error))
-        ))
+        Poll::Ready(Ok(outcome.unwrap_or_else(|error| {
+            respond::respond(this.exchange, &error, *this.caller)
+        })))
     }
 }
 

@@ -30,6 +30,7 @@ mod endpoints_file;
 mod events;
 mod failure_classifier;
 mod forwarding;
+mod grpc_errors;
 mod header_rules;
 mod headers;
 mod health_checks;
