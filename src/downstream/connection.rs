@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::io::TrackedIo;
+use super::linger::linger;
 use super::sniff::{Protocol, sniff};
 use super::state::{ConnState, Order};
 use crate::proxy::respond::HEADER_TIMEOUT;
@@ -70,11 +71,20 @@ pub async fn serve(
                 connection.as_mut().graceful_shutdown()
             })
             .await;
-            if end == End::Ordered(Order::HeaderTimeout)
-                && let Some(parts) = Pin::into_inner(connection).into_parts()
-            {
-                // Best effort: a client that is not there anymore does not read it.
-                let _ = parts.io.inner().stream().try_write(HEADER_TIMEOUT);
+            let rest = || Some(Pin::into_inner(connection).into_parts()?.io.into_inner());
+            match end {
+                End::Ordered(Order::HeaderTimeout) => {
+                    if let Some(io) = rest() {
+                        // Best effort: a client that is not there anymore does not read it.
+                        let _ = io.stream().try_write(HEADER_TIMEOUT);
+                    }
+                }
+                End::Closed if state.has_unread() => {
+                    if let Some(io) = rest() {
+                        Box::pin(linger(&state, io)).await;
+                    }
+                }
+                End::Closed | End::Ordered(_) => {}
             }
             end
         }

@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod io;
+pub mod linger;
 pub mod listener;
 pub mod registry;
 pub mod sniff;

@@ -53,6 +53,8 @@ pub struct ConnState {
     draining: AtomicBool,
     /// HTTP/2 keeps its own peace between requests: a ping is not a half-read head.
     multiplexed: AtomicBool,
+    /// The last answer went out before its request was read to the end.
+    unread: AtomicBool,
 }
 
 impl ConnState {
@@ -68,6 +70,7 @@ impl ConnState {
             blocked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +147,11 @@ impl ConnState {
         }
     }
 
+    /// Whether the peer may still be sending what nobody has read.
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
     /// A number that is another whenever something has happened.
     pub fn changes(&self) -> u32 {
         self.changes.load(Ordering::Relaxed)
@@ -162,6 +170,7 @@ impl ConnObserver for ConnState {
     fn exchange_started(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
+        self.unread.store(false, Ordering::Relaxed);
         self.changed();
         if self.is_draining() && self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
@@ -175,6 +184,10 @@ impl ConnObserver for ConnState {
 
     fn says_good_bye(&self) -> bool {
         self.is_draining() && !self.multiplexed.load(Ordering::Relaxed)
+    }
+
+    fn left_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
     }
 }
 

@@ -19,6 +19,7 @@ use super::body::{BodyLimits, EndpointBody, OnBreak, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
+use super::unread::Unread;
 use super::{admit, deadline, headers, mirror, upgrade};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::{Content, content};
@@ -35,6 +36,7 @@ pub async fn forward(
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
+    let mut body = Unread::new(body, seen);
     headers::check_request(&head, seen)?;
     let path = action::normal_path(&exchange.listener, &head)?;
     let entry = action::find(&exchange.listener, &head, path.as_ref());
@@ -51,16 +53,13 @@ pub async fn forward(
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
     admit::route(&exchange, &route.limits, &head, end).await?;
     let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
-        Step::Answer(response) => {
-            action::discard(body, seen);
-            return Ok(*response);
-        }
+        Step::Answer(response) => return Ok(*response),
         Step::Forward(forward, answer_rules) => (forward, answer_rules),
     };
     let upstream = upstream.ok_or_else(|| ProxyError::NoEndpoint(Box::default()))?;
     admit::upstream(&exchange, upstream, end).await?;
-    let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
-    if !body.is_end_stream() {
+    let tap = mirror::copy(&exchange, &forward.mirrors, &head, body.get());
+    if let Some(body) = body.take() {
         exchange.open_upload(body, route.replay_bytes, tap);
     }
 

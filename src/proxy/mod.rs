@@ -23,6 +23,7 @@ pub mod seen;
 pub mod service;
 pub mod stack;
 pub mod unavailable;
+pub mod unread;
 pub mod upgrade;
 pub mod verdict;
 pub mod wait;
@@ -80,6 +81,9 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn exchange_ended(&self);
     /// Whether the answer about to be sent has to say that it is the connection's last.
     fn says_good_bye(&self) -> bool;
+    /// A request was answered whose body was not read, or not to the end. If that ends the connection, its client may
+    /// still be sending.
+    fn left_unread(&self) {}
 }
 
 impl ConnInfo {

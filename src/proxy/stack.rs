@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -21,6 +22,7 @@ use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::respond::grpc::Caller;
+use super::unread::{Left, Owed};
 use super::{ConnInfo, Engine, forward, respond};
 use crate::snapshot::Snapshot;
 
@@ -81,6 +83,7 @@ impl<S> Layer<S> for RecordLayer {
 impl<S, B> Service<Arrival<B>> for Record<S>
 where
     S: Service<Opened<B>, Response = Response<ProxyBody>, Error = Infallible>,
+    B: Body,
 {
     type Response = Response<ProxyBody>;
     type Error = Infallible;
@@ -98,10 +101,12 @@ where
             snapshot,
         } = arrival;
         let head = (request.method().clone(), request.uri().clone());
+        let owed = Owed::by(&request);
         let exchange = Exchange::open(&engine, &connection, snapshot, head);
         Recorded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange: Some(exchange),
+            owed,
         }
     }
 }
@@ -112,6 +117,7 @@ pin_project! {
         #[pin]
         inner: F,
         exchange: Option<Arc<Exchange>>,
+        owed: Owed,
     }
 }
 
@@ -123,9 +129,14 @@ impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Rec
         let Ok(mut response) = ready!(this.inner.poll(cx));
         if let Some(exchange) = this.exchange.take() {
             exchange.note(|record| record.status = Some(response.status()));
+            let observer = &exchange.connection.observer;
+            let left = this.owed.left(&exchange);
+            if left != Left::Nothing {
+                observer.left_unread();
+            }
             // Said here and not by hyper, which knows of the end only when it is too late for this head or too early for
             // a request that is already on its way.
-            if exchange.connection.observer.says_good_bye()
+            if (observer.says_good_bye() || left == Left::Unasked)
                 && response.status() != StatusCode::SWITCHING_PROTOCOLS
             {
                 let close = HeaderValue::from_static("close");

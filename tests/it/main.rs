@@ -28,6 +28,7 @@ mod direct;
 mod dns;
 mod endpoints_file;
 mod events;
+mod expect;
 mod failure_classifier;
 mod forwarding;
 mod grpc_errors;
