@@ -32,6 +32,7 @@ mod expect;
 mod failure_classifier;
 mod forwarding;
 mod grpc_errors;
+mod grpc_health;
 mod header_rules;
 mod headers;
 mod health_checks;

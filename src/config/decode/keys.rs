@@ -148,6 +148,7 @@ pub(super) const DISCOVERY: &[&str] = &["file"];
 /// `upstreams.*.health_check`
 pub(super) const HEALTH_CHECK: &[&str] = &[
     "http",
+    "grpc",
     "tcp",
     "interval",
     "interval_down",
@@ -158,6 +159,8 @@ pub(super) const HEALTH_CHECK: &[&str] = &[
 ];
 /// `upstreams.*.health_check.http`
 pub(super) const HEALTH_HTTP: &[&str] = &["path", "host", "expect"];
+/// `upstreams.*.health_check.grpc`
+pub(super) const HEALTH_GRPC: &[&str] = &["service", "host"];
 /// `upstreams.*.outlier`
 pub(super) const OUTLIER: &[&str] = &[
     "consecutive_failures",
@@ -242,6 +245,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.discovery", DISCOVERY),
     ("upstreams.*.health_check", HEALTH_CHECK),
     ("upstreams.*.health_check.http", HEALTH_HTTP),
+    ("upstreams.*.health_check.grpc", HEALTH_GRPC),
     ("upstreams.*.outlier", OUTLIER),
     ("upstreams.*.outlier.success_rate", SUCCESS_RATE),
     ("dns", DNS),

@@ -95,19 +95,22 @@ fn share(share: std::num::NonZeroU8) -> String {
 }
 
 fn asks(check: &HealthCheck) -> String {
-    let HealthQuestion::Http { path, host, expect } = &check.question else {
-        return "tcp".into();
+    let of_host = |host: &Option<String>| {
+        let host = host.as_ref().map(|host| format!(" host {host}"));
+        host.unwrap_or_default()
     };
-    let host = host.as_ref().map(|host| format!(" host {host}"));
+    let (path, host, expect) = match &check.question {
+        HealthQuestion::Tcp => return "tcp".into(),
+        HealthQuestion::Grpc { service, host } => {
+            return format!("grpc service `{service}`{}", of_host(host));
+        }
+        HealthQuestion::Http { path, host, expect } => (path, host, expect),
+    };
     let expect = expect
         .iter()
         .map(|range| match (range.start(), range.end()) {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
         });
-    format!(
-        "http {path}{} expect {}",
-        host.unwrap_or_default(),
-        list(expect)
-    )
+    format!("http {path}{} expect {}", of_host(host), list(expect))
 }
