@@ -41,6 +41,9 @@ pub enum ProxyError {
     /// The endpoint switched protocols and nobody had asked it to.
     #[error("the endpoint switched protocols without being asked")]
     UnaskedUpgrade,
+    /// Nothing moved for too long after a switch of protocols.
+    #[error("nothing moved on the upgraded connection for too long")]
+    UpgradedIdle,
     /// The connection broke in the middle of an answer.
     #[error("the endpoint broke off its answer")]
     UpstreamBody(#[source] hyper::Error),
@@ -260,6 +263,7 @@ impl ProxyError {
             Self::ClientBody => downstream("client_body_aborted", S::BAD_REQUEST, "body"),
             Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
+            Self::UpgradedIdle => proxy("upgraded_idle_timeout", S::GATEWAY_TIMEOUT, "body"),
             Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
             Self::RateLimited(_) => proxy("rate_limited", S::TOO_MANY_REQUESTS, "policy"),
             Self::Overloaded(what, _) => proxy(what.reason(), S::SERVICE_UNAVAILABLE, "policy"),

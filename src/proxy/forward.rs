@@ -48,7 +48,7 @@ pub async fn forward(
 
     let version = head.version;
     let protocol = headers::requested_upgrade(&head, seen);
-    let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
+    let wish = upgrade::wish(&mut head, protocol.as_ref());
     headers::prepare_request(&exchange, &mut head, seen, protocol);
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
     admit::route(&exchange, &route.limits, &head, end).await?;
@@ -71,7 +71,7 @@ pub async fn forward(
     };
     let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let mut response = upgrade::switch(&exchange, client_side.flatten(), answer)?;
+        let mut response = upgrade::switch(&exchange, wish, answer)?;
         answer_rules.apply(response.headers_mut());
         return Ok(response);
     }

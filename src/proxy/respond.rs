@@ -268,6 +268,7 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::UpstreamIdle
         | ProxyError::RequestTimeout
         | ProxyError::AttemptTimeout
+        | ProxyError::UpgradedIdle
         | ProxyError::DeadlineExceeded => "http_response_timeout",
         ProxyError::Panic => "proxy_internal_error",
     }

@@ -12,6 +12,7 @@ use super::families::{
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
+use super::upgrade::{UpgradeFamilies, UpgradeMetrics};
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Metrics {
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     pub(super) mirrors: MirrorFamilies,
+    upgrades: UpgradeFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -63,6 +65,8 @@ pub struct EndpointMetrics {
 pub struct UpstreamMetrics {
     /// Attempts that followed a failed one.
     pub retries: IntCounter,
+    /// Connections that stopped speaking HTTP.
+    pub upgrades: UpgradeMetrics,
     not_retried: Box<[IntCounter]>,
 }
 
@@ -183,6 +187,7 @@ impl Metrics {
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
             mirrors: MirrorFamilies::new(&families)?,
+            upgrades: UpgradeFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",
@@ -250,6 +255,7 @@ impl Metrics {
         let not_retried = &self.upstreams.not_retried;
         UpstreamMetrics {
             retries: self.upstreams.retries.with_label_values(&[upstream]),
+            upgrades: self.upgrades.handles(upstream),
             not_retried: reasons
                 .iter()
                 .map(|reason| not_retried.with_label_values(&[upstream, reason]))

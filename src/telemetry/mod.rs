@@ -14,4 +14,5 @@ pub mod mirror;
 pub mod record;
 pub mod route;
 pub mod time;
+pub mod upgrade;
 pub mod writer;

@@ -57,6 +57,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// How long an endpoint may neither send nor take anything while its answer is awaited.
     pub idle_timeout: Duration,
+    /// How long nothing may move on a connection that was upgraded; `None`: for ever.
+    pub upgraded_idle: Option<Duration>,
     /// What the pools keep.
     pub pool: PoolSettings,
     /// Rights to one more copy of a request: mirrors are bounded apart from requests.

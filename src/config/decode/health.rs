@@ -83,7 +83,11 @@ fn time(item: &Item<'_>, out: &mut Diagnostics) -> Option<Duration> {
 type Reader = fn(Item<'_>, &mut Diagnostics) -> Option<HealthQuestion>;
 
 fn question(item: &Item<'_>, fields: &Fields<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
-    let readers: [(&str, Reader); 3] = [("http", http), ("grpc", grpc), ("tcp", no_keys)];
+    let readers: [(&str, Reader); 3] = [
+        ("http", http),
+        ("grpc", grpc),
+        ("tcp", |item, out| no_keys(&item, out)),
+    ];
     let mut asked = readers
         .iter()
         .filter_map(|&(key, read)| Some((key, fields.get(key)?, read)));
@@ -104,7 +108,7 @@ fn question(item: &Item<'_>, fields: &Fields<'_>, out: &mut Diagnostics) -> Opti
     read(entry, out)
 }
 
-fn no_keys(item: Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
+fn no_keys(item: &Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
     match &item.node.value {
         Value::Null => Some(HealthQuestion::Tcp),
         Value::Mapping(entries) if entries.is_empty() => Some(HealthQuestion::Tcp),
@@ -160,7 +164,7 @@ fn grpc(item: Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
     let host = fields.get("host").and_then(|item| host(&item, out));
     let service = fields.get("service").map(|item| service(&item, out));
     Some(HealthQuestion::Grpc {
-        service: service.map_or_else(|| Some(String::new()), |read| read)?,
+        service: service.unwrap_or_else(|| Some(String::new()))?,
         host,
     })
 }

@@ -176,7 +176,7 @@ pub(super) const DNS: &[&str] = &["servers", "family", "timeout"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
-pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle"];
+pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle", "upgraded_idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
 /// `upstreams.*.retry_budget`

@@ -100,14 +100,14 @@ mod tests {
 
     fn decoded(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut rest = text.bytes();
-        while let Some(byte) = rest.next() {
-            let mut digit = || char::from(rest.next().unwrap()).to_digit(16).unwrap() as u8;
-            bytes.push(if byte == b'%' {
-                digit() << 4 | digit()
-            } else {
-                byte
-            });
+        let mut rest = text;
+        while let Some(first) = rest.bytes().next() {
+            let (byte, length) = match first {
+                b'%' => (u8::from_str_radix(&rest[1..3], 16).unwrap(), 3),
+                byte => (byte, 1),
+            };
+            bytes.push(byte);
+            rest = &rest[length..];
         }
         bytes
     }

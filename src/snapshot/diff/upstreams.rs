@@ -2,7 +2,7 @@
 
 use super::circuit_breaker::{write_breaker, write_failure};
 use super::{Lines, limits, list, time, word};
-use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream};
+use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream, UpstreamTimeouts};
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     let mut line = |key: &str, value: String| {
@@ -18,8 +18,7 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         line("discovery.file", discovery.file.value.clone());
     }
     line("balance", word(&upstream.balance));
-    line("timeouts.connect", time(upstream.timeouts.connect));
-    line("timeouts.idle", time(upstream.timeouts.idle));
+    write_timeouts(&mut line, &upstream.timeouts);
     line("pool.max_idle", upstream.pool.max_idle.to_string());
     line("pool.idle_timeout", time(upstream.pool.idle_timeout));
     line(
@@ -88,6 +87,16 @@ pub(super) fn write_dns(lines: &mut Lines, dns: &Dns) {
     line("servers", list(&dns.servers));
     line("family", word(&dns.family));
     line("timeout", time(dns.timeout));
+}
+
+fn write_timeouts(line: &mut impl FnMut(&str, String), timeouts: &UpstreamTimeouts) {
+    line("timeouts.connect", time(timeouts.connect));
+    line("timeouts.idle", time(timeouts.idle));
+    let upgraded = timeouts.upgraded_idle;
+    line(
+        "timeouts.upgraded_idle",
+        upgraded.map_or("off".into(), time),
+    );
 }
 
 fn share(share: std::num::NonZeroU8) -> String {
