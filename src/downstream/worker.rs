@@ -23,6 +23,7 @@ use super::state::{ConnState, Order};
 use crate::proxy::{ConnInfo, Engine};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http2::Http2Settings;
 use crate::upstream::pool::PoolSettings;
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
@@ -38,6 +39,12 @@ const NOTHING: PoolSettings = PoolSettings {
     max_age: None,
     preserve_header_case: false,
     connections: None,
+    http2: Http2Settings {
+        max_streams: 0,
+        window: 0,
+        keepalive_interval: None,
+        keepalive_timeout: Duration::ZERO,
+    },
 };
 
 /// One worker.

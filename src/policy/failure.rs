@@ -179,6 +179,11 @@ pub fn content(headers: &HeaderMap) -> Content {
     }
 }
 
+/// Whether they are those of a gRPC call.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    content(headers) == Content::Grpc
+}
+
 /// `grpc-status`, in a head or in trailers. What cannot be read is `UNKNOWN`.
 pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
     let value = headers.get("grpc-status")?.to_str().ok();

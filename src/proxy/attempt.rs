@@ -23,8 +23,8 @@ use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
-use crate::upstream::connect::{ConnectError, connect};
-use crate::upstream::connection::Connection;
+use crate::upstream::carrier::{Carrier, Speaks};
+use crate::upstream::connect::ConnectError;
 use crate::upstream::endpoint::Endpoint;
 
 /// An answer's head, and the connection on which its body will come.
@@ -58,6 +58,8 @@ pub struct Target<'a> {
     pub deadline: &'a Deadline,
     /// Limit of this attempt alone.
     pub per_try: Option<Duration>,
+    /// What is spoken.
+    pub speaks: Speaks,
 }
 
 /// The name of an attempt that met a stale connection, in the access line.
@@ -100,7 +102,7 @@ pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer
 /// An answer's head and what brought it.
 struct Sent {
     response: Response<Incoming>,
-    connection: Box<Connection>,
+    connection: Carrier,
     elapsed: Duration,
     now: Instant,
 }
@@ -108,14 +110,15 @@ struct Sent {
 async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed> {
     let exchange = target.exchange;
     let (upstream, endpoint) = (target.admission.upstream(), target.admission.endpoint());
-    let worker = exchange.engine.worker;
+    let carried = (exchange.engine.worker, target.speaks);
     let mut trace = AttemptTrace::start(exchange, endpoint);
     let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
-    let mut pooled = take_pooled(endpoint, upstream, worker, trace.started).await;
+    let mut pooled = Carrier::pooled(endpoint, upstream, carried, trace.started).await;
+    let mut refused = false;
     loop {
         let mut connection = match pooled.take() {
             Some(connection) => connection,
-            None => trace.connect(upstream, end).await?,
+            None => trace.connect(upstream, carried, end).await?,
         };
         let wait = Wait {
             exchange,
@@ -142,6 +145,11 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
         drop(connection);
         match failure {
             WaitFailure::Unsent(unsent, _) if reused => request.put_back(unsent),
+            // Once, on another connection if this one is closing; more is for the retry policy.
+            WaitFailure::Refused(_) if !refused && content(exchange) != RequestContent::Gone => {
+                refused = true;
+                pooled = Carrier::pooled(endpoint, upstream, carried, Instant::now()).await;
+            }
             failure => {
                 let (error, sent) = failure.into_error(exchange);
                 let broken = matches!(error, ProxyError::UpstreamReset(_));
@@ -155,37 +163,19 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
     }
 }
 
-/// How long a connection must have been idle before it is asked whether its peer is still there. What is closed sooner
-/// is found by sending: then not a byte has left.
-const UNASKED: Duration = Duration::from_millis(2);
-
-/// A pooled connection whose peer is still there.
-pub(super) async fn take_pooled(
-    endpoint: &Endpoint,
-    upstream: &Upstream,
-    worker: usize,
-    now: Instant,
-) -> Option<Box<Connection>> {
-    while let Some(mut connection) = endpoint.pool.take(worker, now, &upstream.pool) {
-        let idle = now.saturating_duration_since(connection.idle_since());
-        if idle < UNASKED || connection.is_usable().await {
-            endpoint.metrics.reused.inc();
-            return Some(connection);
-        }
-    }
-    None
-}
-
 /// Whether a request that may have arrived on a stale connection can be sent once more.
 fn may_replay(exchange: &Exchange, request: &Request) -> bool {
-    let content = match exchange.upload().map(|upload| upload.replayable()) {
+    request
+        .method()
+        .is_some_and(|method| replay::classify(method, content(exchange)) == Replay::Safe)
+}
+
+fn content(exchange: &Exchange) -> RequestContent {
+    match exchange.upload().map(|upload| upload.replayable()) {
         None => RequestContent::Empty,
         Some(Replayable::Yes) => RequestContent::Kept,
         Some(_) => RequestContent::Gone,
-    };
-    request
-        .method()
-        .is_some_and(|method| replay::classify(method, content) == Replay::Safe)
+    }
 }
 
 /// What is told about an attempt; when nothing was said by the time it is dropped, the client had gone.
@@ -219,12 +209,13 @@ impl<'a> AttemptTrace<'a> {
     async fn connect(
         &mut self,
         upstream: &Upstream,
+        carried: (usize, Speaks),
         end: AttemptEnd,
-    ) -> Result<Box<Connection>, Failed> {
+    ) -> Result<Carrier, Failed> {
         let begun = Instant::now();
         let left = end.left(begun).unwrap_or(upstream.connect_timeout);
         let limit = left.min(upstream.connect_timeout);
-        let connected = connect(self.endpoint, limit, &upstream.pool).await;
+        let connected = Carrier::open(self.endpoint, upstream, carried, limit).await;
         self.connect = Some(begun.elapsed());
         connected.map_err(|error| {
             let passed =

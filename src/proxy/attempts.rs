@@ -23,6 +23,7 @@ use super::wait::past;
 use crate::policy::deadline::Deadline;
 use crate::policy::retry::{self, Decision, Ended, Replayable, RetryPolicy, Situation};
 use crate::upstream::Upstream;
+use crate::upstream::carrier::Speaks;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::RequestBody;
 
@@ -120,6 +121,8 @@ pub struct Plan<'a> {
     pub per_try: Option<Duration>,
     /// Limit of all.
     pub deadline: Deadline,
+    /// What is spoken with the endpoint.
+    pub speaks: Speaks,
 }
 
 /// Makes attempts until one has an answer that stands, or none may follow.
@@ -201,6 +204,7 @@ impl Attempts<'_> {
             admission,
             deadline,
             per_try: self.plan.per_try,
+            speaks: self.plan.speaks,
         };
         Ok(attempt(target, request).await)
     }

@@ -22,7 +22,7 @@ use super::{respond, verdict};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::Verdict;
 use crate::upstream::admission::Admission;
-use crate::upstream::connection::Connection;
+use crate::upstream::carrier::Carrier;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
@@ -152,7 +152,7 @@ impl Drop for ProxyBody {
 #[derive(Debug)]
 pub struct Lease {
     /// The connection.
-    pub connection: Box<Connection>,
+    pub connection: Carrier,
     /// The place of the request at its endpoint, and what is to be said about it.
     pub admission: Admission,
     /// Whose part of the pool it belongs to.
@@ -164,11 +164,8 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         let now = Instant::now();
         self.admission.complete(now.into_std());
-        if self.connection.rest(now) {
-            let settings = &self.admission.upstream().pool;
-            let pool = &self.admission.endpoint().pool;
-            pool.put(self.worker, self.connection, settings);
-        }
+        let (endpoint, upstream) = (self.admission.endpoint(), self.admission.upstream());
+        self.connection.rest(endpoint, upstream, (self.worker, now));
     }
 
     /// Listens to what the answer says about its endpoint.

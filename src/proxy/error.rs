@@ -273,7 +273,7 @@ impl ProxyError {
             Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
             Self::NoEndpoint(_) => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
             Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
-            Self::Connect(ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full) => {
+            Self::Connect(_) => {
                 upstream("connect_failed", S::BAD_GATEWAY, "connect")
             }
             Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),

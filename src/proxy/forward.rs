@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, TE};
 use http::response;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::unread::Unread;
 use super::{admit, deadline, headers, mirror, upgrade};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::{Content, content};
+use crate::upstream::carrier::Speaks;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// Answers `request`.
@@ -47,9 +48,15 @@ pub async fn forward(
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
-    let protocol = headers::requested_upgrade(&head, seen);
+    let speaks = headers::speaks(upstream.map(Arc::as_ref), &head, seen);
+    let protocol = headers::requested_upgrade(&head, seen).filter(|_| speaks == Speaks::Http1);
     let wish = upgrade::wish(&mut head, protocol.as_ref());
+    let trailers = speaks == Speaks::Http2 && headers::takes_trailers(&head, seen);
     headers::prepare_request(&exchange, &mut head, seen, protocol);
+    if trailers {
+        head.headers
+            .insert(TE, HeaderValue::from_static("trailers"));
+    }
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
     admit::route(&exchange, &route.limits, &head, end).await?;
     let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
@@ -68,6 +75,7 @@ pub async fn forward(
         retry: &route.retry,
         per_try: route.per_try_timeout,
         deadline,
+        speaks,
     };
     let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -17,7 +17,10 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::request_id;
 use super::seen::{Field, Seen};
+use crate::policy::failure;
 use crate::snapshot::forwarding::Forwarding;
+use crate::upstream::Upstream;
+use crate::upstream::carrier::Speaks;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -101,6 +104,18 @@ fn hides_requests(protocol: &str) -> bool {
     let name = protocol.split('/').next().unwrap_or_default();
     let hiding = ["h2c", "h2", "http", "tls"];
     hiding.iter().any(|it| name.trim().eq_ignore_ascii_case(it))
+}
+
+/// What is spoken with `upstream` about this request.
+pub fn speaks(upstream: Option<&Upstream>, head: &Parts, seen: Seen) -> Speaks {
+    upstream.map_or(Speaks::Http1, |upstream| {
+        upstream.speaks(|| takes_trailers(head, seen) && failure::is_grpc(&head.headers))
+    })
+}
+
+/// Whether the client wants to have trailers (RFC 9110 §10.1.4), the only use of `TE` that HTTP/2 knows.
+pub fn takes_trailers(head: &Parts, seen: Seen) -> bool {
+    seen.has(Field::Te) && lists(&head.headers, &TE, "trailers")
 }
 
 /// Makes the head of the request to the endpoint out of the client's.

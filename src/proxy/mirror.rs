@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{TE, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
@@ -17,17 +17,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::Engine;
-use super::attempt::take_pooled;
 use super::body::Lease;
 use super::exchange::Exchange;
-use crate::policy::failure::{Failure, Verdict};
+use crate::policy::failure::{Failure, Verdict, is_grpc};
 use crate::route::mirror::{MAX_BODY, Mirror};
 use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::mirror::{MirrorResult, MirrorTelemetry};
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
-use crate::upstream::connect::connect;
-use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::carrier::{Carrier, Speaks};
+use crate::upstream::connection::SendFailure;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::{RequestBody, Tap};
 
@@ -184,11 +183,17 @@ async fn exchange_with(
     let Some(endpoint) = waiting.endpoint() else {
         return MirrorResult::Failed;
     };
-    let mut pooled = take_pooled(&endpoint, upstream, worker, started).await;
+    let takes_trailers = request.headers_mut().remove(TE);
+    let speaks = upstream.speaks(|| takes_trailers.is_some() && is_grpc(request.headers()));
+    if let (Speaks::Http2, Some(trailers)) = (speaks, takes_trailers) {
+        request.headers_mut().insert(TE, trailers);
+    }
+    let carried = (worker, speaks);
+    let mut pooled = Carrier::pooled(&endpoint, upstream, carried, started).await;
     loop {
         let opened = match pooled.take() {
             Some(connection) => Ok(connection),
-            None => connect(&endpoint, upstream.connect_timeout, &upstream.pool).await,
+            None => Carrier::open(&endpoint, upstream, carried, upstream.connect_timeout).await,
         };
         let Ok(mut connection) = opened else {
             waiting.failed(Failure::Connect);
@@ -234,7 +239,7 @@ impl Waiting {
 
     async fn answered(
         &mut self,
-        mut connection: Box<Connection>,
+        mut connection: Carrier,
         response: Response<Incoming>,
         worker: usize,
     ) {
@@ -263,7 +268,7 @@ impl Drop for Waiting {
 }
 
 /// Reads the answer to its end; whether it had one before it became too long.
-async fn drain(connection: &mut Connection, response: Response<Incoming>) -> bool {
+async fn drain(connection: &mut Carrier, response: Response<Incoming>) -> bool {
     let mut body = response.into_body();
     let mut read = 0;
     while let Some(frame) = poll_fn(|cx| connection.poll_frame(&mut body, cx)).await {

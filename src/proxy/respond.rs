@@ -259,9 +259,8 @@ fn error_type(error: &ProxyError) -> &'static str {
         {
             "connection_refused"
         }
-        ProxyError::Connect(
-            ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full,
-        ) => "destination_ip_unroutable",
+        ProxyError::Connect(ConnectError::NotHttp2(_)) => "http_protocol_error",
+        ProxyError::Connect(_) => "destination_ip_unroutable",
         ProxyError::UpstreamReset(_) => "connection_terminated",
         ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
         ProxyError::UpstreamBody(_) => "http_response_incomplete",

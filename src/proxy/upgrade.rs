@@ -28,6 +28,7 @@ use super::{headers, verdict};
 use crate::telemetry::upgrade::UpgradeMetrics;
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
+use crate::upstream::carrier::Carrier;
 use crate::upstream::connection::Connection;
 
 /// Looks in the time in which nothing may move: so many in a row that see nothing end a pipe.
@@ -84,6 +85,10 @@ pub fn switch(
             .report(verdict::of(&error, None), elapsed, now);
         return Err(error);
     };
+    // HTTP/2 knows no 101, and hyper takes it for an error of the protocol.
+    let Carrier::Connection(connection) = lease.connection else {
+        return Err(ProxyError::UnaskedUpgrade);
+    };
     lease.admission.complete(now);
     let protocol = response.headers().get(UPGRADE).cloned();
     let (mut head, _) = response.into_parts();
@@ -94,7 +99,7 @@ pub fn switch(
         head.headers.insert(UPGRADE, protocol);
     }
     let pipe = Pipe {
-        connection: lease.connection,
+        connection,
         admission: lease.admission,
         exchange: Arc::clone(exchange),
     };

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::policy::deadline::{Clock, Deadline};
-use crate::upstream::connection::{Connection, SendFailure};
+use crate::upstream::carrier::Carrier;
+use crate::upstream::connection::SendFailure;
+use crate::upstream::http2;
 use crate::upstream::request_body::{RequestBody, Upload, UploadState};
 
 /// By when an attempt must have its answer's head.
@@ -93,6 +95,8 @@ pub struct Wait<'a> {
 pub enum WaitFailure {
     /// Not a byte was sent.
     Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// The endpoint promises that it has done nothing about it.
+    Refused(hyper::Error),
     /// The connection broke.
     Broken(hyper::Error),
     /// A clock.
@@ -103,7 +107,7 @@ impl Wait<'_> {
     /// Sends `request` on `connection` and waits for the head of its answer.
     pub async fn for_answer(
         &self,
-        connection: &mut Connection,
+        connection: &mut Carrier,
         request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, WaitFailure> {
         let mut silent_since = self.since;
@@ -117,6 +121,7 @@ impl Wait<'_> {
                 biased;
                 answer = &mut sending => return answer.map_err(|failure| match failure {
                     SendFailure::Unsent(request, error) => WaitFailure::Unsent(request, error),
+                    SendFailure::Refused(error) => WaitFailure::Refused(error),
                     SendFailure::Broken(error) => WaitFailure::Broken(error),
                 }),
                 // An endpoint that never lets us wait uses up the task's share of time, which must not stop the clock.
@@ -167,13 +172,13 @@ impl WaitFailure {
     pub fn into_error(self, exchange: &Exchange) -> (ProxyError, Reached) {
         let (error, sent) = match self {
             Self::Timer(error) => return (error, Reached::Perhaps),
-            Self::Unsent(_, error) => (error, Reached::No),
+            Self::Unsent(_, error) | Self::Refused(error) => (error, Reached::No),
             Self::Broken(error) => (error, Reached::Perhaps),
         };
         let upload = exchange.upload();
         let error = if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
             ProxyError::ClientBody
-        } else if error.is_parse() {
+        } else if error.is_parse() || http2::is_protocol_error(&error) {
             ProxyError::UpstreamProtocol(error)
         } else {
             ProxyError::UpstreamReset(error)
@@ -185,7 +190,7 @@ impl WaitFailure {
 /// Whether something of a request may have reached the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
-    /// Not a byte.
+    /// Not a byte, or nothing was done about it.
     No,
     /// Nobody knows.
     Perhaps,

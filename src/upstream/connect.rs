@@ -1,20 +1,23 @@
 //! Opens a connection to an endpoint.
 //!
-//! Path: `proxy::attempt` calls it when the pool has none to give.
+//! Path: [`super::carrier`] comes here when the pool has none to give. What is spoken on a connection is decided by the
+//! upstream's `protocol`; with TLS it would be what both sides agree on, known when [`Opening::dial`] is done.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::{Authority, Scheme};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::Connection;
-use super::endpoint::Endpoint;
+use super::connection::{Connection, Transport};
+use super::endpoint::{Endpoint, OpenConnection};
 use super::health::words;
+use super::http2::{self, Shared};
 use super::pool::PoolSettings;
 use crate::wire::Wire;
 
@@ -37,47 +40,98 @@ pub enum ConnectError {
     /// The connection broke before it was ready.
     #[error("{0}")]
     Handshake(#[from] hyper::Error),
+    /// What it says, if anything, is not HTTP/2.
+    #[error("the endpoint does not speak HTTP/2 ({}); is `protocol` right?", told(.0.as_ref()))]
+    NotHttp2(Option<hyper::Error>),
+    /// It speaks HTTP/2 and takes no request.
+    #[error("the endpoint allows no stream")]
+    NoStreams,
 }
 
-/// Connects to `endpoint` within `limit`.
-///
-/// # Errors
-///
-/// See [`ConnectError`].
-pub async fn connect(
+fn told(error: Option<&hyper::Error>) -> String {
+    error.map_or_else(|| "it closed the connection".to_owned(), |it| words(it))
+}
+
+/// How a connection is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// By when it must be ready.
+    pub limit: Duration,
+    /// What it is for.
+    pub settings: &'a PoolSettings,
+}
+
+impl Opening<'_> {
+    /// A connection of HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
+        noted(endpoint, self.open_http1(endpoint).await)
+    }
+
+    /// A connection of HTTP/2 whose peer has told its settings.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn http2(self, endpoint: &Arc<Endpoint>) -> Result<Shared, ConnectError> {
+        noted(endpoint, self.open_http2(endpoint).await)
+    }
+
+    async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
+        let (transport, counted) = self.dial(endpoint).await?;
+        let mut builder = http1::Builder::new();
+        builder
+            .max_buf_size(MAX_BUFFER)
+            .preserve_header_case(self.settings.preserve_header_case);
+        let (sender, driver) = builder.handshake(transport).await?;
+        Ok(Box::new(Connection::new(sender, driver, counted)))
+    }
+
+    async fn open_http2(self, endpoint: &Arc<Endpoint>) -> Result<Shared, ConnectError> {
+        let begun = Instant::now();
+        let (transport, counted) = self.dial(endpoint).await?;
+        // For a request that has no host.
+        let named = Authority::try_from(&*endpoint.label);
+        let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
+        let target = (Scheme::HTTP, named);
+        let shaken = http2::handshake(transport, counted, &self.settings.http2, target);
+        timeout_at(begun + self.limit, shaken)
+            .await
+            .map_err(|_| ConnectError::Timeout(self.limit))?
+            .map_err(ConnectError::NotHttp2)
+    }
+
+    /// The transport.
+    async fn dial(
+        self,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(Transport, OpenConnection), ConnectError> {
+        let counted = endpoint
+            .open_connection(self.settings.connections)
+            .ok_or(ConnectError::Full)?;
+        let stream = timeout(self.limit, TcpStream::connect(endpoint.address))
+            .await
+            .map_err(|_| ConnectError::Timeout(self.limit))??;
+        stream.set_nodelay(true)?;
+        Ok((TokioIo::new(Wire(stream)), counted))
+    }
+}
+
+fn noted<T>(
     endpoint: &Arc<Endpoint>,
-    limit: Duration,
-    settings: &PoolSettings,
-) -> Result<Box<Connection>, ConnectError> {
-    let connected = open(endpoint, limit, settings).await;
+    connected: Result<T, ConnectError>,
+) -> Result<T, ConnectError> {
     match &connected {
         Ok(_) => endpoint.metrics.connects.inc(),
         Err(ConnectError::Full) => {}
         Err(error) => {
             endpoint.metrics.connect_failures.inc();
-            let now = tokio::time::Instant::now().into_std();
+            let now = Instant::now().into_std();
             endpoint.note_error(&format!("connect: {}", words(error)), now);
         }
     }
     connected
-}
-
-async fn open(
-    endpoint: &Arc<Endpoint>,
-    limit: Duration,
-    settings: &PoolSettings,
-) -> Result<Box<Connection>, ConnectError> {
-    let counted = endpoint
-        .open_connection(settings.connections)
-        .ok_or(ConnectError::Full)?;
-    let stream = timeout(limit, TcpStream::connect(endpoint.address))
-        .await
-        .map_err(|_| ConnectError::Timeout(limit))??;
-    stream.set_nodelay(true)?;
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(MAX_BUFFER)
-        .preserve_header_case(settings.preserve_header_case);
-    let (sender, driver) = builder.handshake(TokioIo::new(Wire(stream))).await?;
-    Ok(Box::new(Connection::new(sender, driver, counted)))
 }

@@ -87,6 +87,8 @@ impl Wake for Gate {
 pub enum SendFailure {
     /// Not a byte of it was written, so it can be sent again whatever it is.
     Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// The peer promises that the app has seen nothing of it.
+    Refused(hyper::Error),
     /// It may have reached the app.
     Broken(hyper::Error),
 }

@@ -8,17 +8,20 @@
 pub mod admission;
 pub mod balance;
 pub mod breaker;
+pub mod carrier;
 pub mod connect;
 pub mod connection;
 pub mod discover;
 pub mod endpoint;
 pub mod health;
+pub mod http2;
 pub mod members;
 pub mod pool;
 pub mod queue;
 pub mod replay_room;
 pub mod request_body;
 pub mod request_limit;
+pub mod streams;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -26,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breaker::Breakers;
+use carrier::Speaks;
 use discover::Discovery;
 use endpoint::Endpoint;
 use health::HealthCheck;
@@ -59,6 +63,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How long nothing may move on a connection that was upgraded; `None`: for ever.
     pub upgraded_idle: Option<Duration>,
+    /// What is spoken with its endpoints.
+    pub protocol: Protocol,
     /// What the pools keep.
     pub pool: PoolSettings,
     /// Rights to one more copy of a request: mirrors are bounded apart from requests.
@@ -71,6 +77,18 @@ pub struct Upstream {
     pub failure: Classifier,
     /// Its circuit breakers, if it has any.
     pub breakers: Option<Arc<Breakers>>,
+}
+
+/// What is spoken with the endpoints of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1, but gRPC, which is never spoken over it, by HTTP/2.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// What limits the requests under way at an upstream.
@@ -111,6 +129,17 @@ impl Upstream {
             "no endpoint of upstream `{}` is healthy: {why}",
             self.name
         ))
+    }
+
+    /// What is spoken about a request, of which `grpc` tells whether it is a call of gRPC: that is not defined over anything
+    /// but HTTP/2, so whoever takes such calls speaks it.
+    pub fn speaks(&self, grpc: impl FnOnce() -> bool) -> Speaks {
+        match self.protocol {
+            Protocol::Http1 => Speaks::Http1,
+            Protocol::Http2 => Speaks::Http2,
+            Protocol::Auto if grpc() => Speaks::Http2,
+            Protocol::Auto => Speaks::Http1,
+        }
     }
 
     /// Takes note of how an attempt at `endpoint` that took `elapsed` spoke for it. Called once for each attempt: with its

@@ -10,12 +10,15 @@ mod shelf;
 mod sync;
 
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::http2::Http2Settings;
+use super::streams::Streams;
 use shelf::Shelf;
 
 /// What a pool keeps.
@@ -31,6 +34,8 @@ pub struct PoolSettings {
     pub preserve_header_case: bool,
     /// Connections to one endpoint, of all workers together.
     pub connections: Option<NonZeroU32>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2Settings,
 }
 
 impl PoolSettings {
@@ -50,6 +55,8 @@ impl PoolSettings {
 pub struct Pool {
     /// Boxed, for a connection is 800 bytes and moves twice a request.
     shards: Box<[Shelf<Box<Connection>>]>,
+    /// Those of HTTP/2, made when the first of them is wanted.
+    streams: OnceLock<Box<[Streams]>>,
     idle: IntGauge,
 }
 
@@ -58,6 +65,7 @@ impl Pool {
     pub fn new(workers: usize, idle: IntGauge) -> Self {
         Self {
             shards: (0..workers.max(1)).map(|_| Shelf::new()).collect(),
+            streams: OnceLock::new(),
             idle,
         }
     }
@@ -90,12 +98,30 @@ impl Pool {
             return;
         };
         shard.sweep(|connection| settings.allow(connection, now) && connection.is_usable_at_rest());
+        if let Some(streams) = self.streams.get().and_then(|it| it.get(worker)) {
+            streams.sweep(now, settings);
+        }
     }
 
     /// Closes one that idles, wherever it does, the one unused longest of its worker. Whether there was one.
     pub fn close_one(&self) -> bool {
         let mut shards = self.shards.iter();
-        shards.any(|shard| shard.take_oldest().is_some())
+        let mut streams = self.streams.get().into_iter().flatten();
+        shards.any(|shard| shard.take_oldest().is_some()) || streams.any(Streams::close_one)
+    }
+
+    /// The HTTP/2 connections of `worker`.
+    pub fn streams(&self, worker: usize) -> Option<&Streams> {
+        let made = || self.shards.iter().map(|_| Streams::default()).collect();
+        self.streams.get_or_init(made).get(worker)
+    }
+
+    /// HTTP/2 connections of all workers, and the streams on them.
+    pub fn count_streams(&self) -> (usize, usize) {
+        let counts = self.streams.get().into_iter().flatten().map(Streams::count);
+        counts.fold((0, 0), |(connections, streams), (more, used)| {
+            (connections + more, streams + used)
+        })
     }
 
     /// Idle connections of all workers; sets the gauge on the way.

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::http2::Cut;
 use super::replay_room::{Kept, ReplayRoom};
 use crate::policy::body_rate::Pace;
 use crate::policy::retry::Replayable;
@@ -130,6 +131,7 @@ impl Upload {
         RequestBody {
             upload: Some(Arc::clone(self)),
             prefix,
+            cut: None,
         }
     }
 
@@ -209,6 +211,8 @@ pub struct RequestBody {
     upload: Option<Arc<Upload>>,
     /// What comes before it: what an earlier attempt took from the client.
     prefix: Bytes,
+    /// Who may end its way, on HTTP/2.
+    cut: Option<Arc<Cut>>,
 }
 
 impl RequestBody {
@@ -222,7 +226,13 @@ impl RequestBody {
         Self {
             upload: None,
             prefix: bytes,
+            cut: None,
         }
+    }
+
+    /// Lets `cut` know that it is on its way.
+    pub(super) fn watch(&mut self, cut: Arc<Cut>) {
+        self.cut = Some(cut);
     }
 }
 
@@ -234,6 +244,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(cut) = self.cut.take() {
+            cut.polled();
+        }
         if !self.prefix.is_empty() {
             let prefix = std::mem::take(&mut self.prefix);
             return Poll::Ready(Some(Ok(Frame::data(prefix))));

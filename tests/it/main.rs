@@ -39,6 +39,7 @@ mod health_checks;
 mod hostile;
 mod http10;
 mod http2;
+mod http2_upstream;
 mod layering;
 mod lifecycle;
 mod limits;

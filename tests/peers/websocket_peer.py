@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 BIG = 64 * 1024 * 1024
 LIMITS = {"max_size": 2 * BIG, "ping_interval": None, "open_timeout": 20, "close_timeout": 10}
+ASKED = {**LIMITS, "subprotocols": ["chat.v1", "chat.v2"]}
 
 closed = {}
 
@@ -69,25 +70,25 @@ def expect(what, condition, seen=""):
 
 
 async def messages(url):
-    async with connect(url + "/", subprotocols=["chat.v1", "chat.v2"], **LIMITS) as socket:
+    async with connect(url + "/", **ASKED) as socket:
         expect("the subprotocol", socket.subprotocol == "chat.v2", socket.subprotocol)
         for message in ["", "hello", "grün ☃", b"", bytes(range(256)), "x" * 70000, b"y" * 70000]:
             await socket.send(message)
             answer = await socket.recv()
             expect("a message", answer == message, answer[:50])
-    async with connect(url + "/hello", **LIMITS) as socket:
+    async with connect(url + "/hello", **ASKED) as socket:
         expect("the server speaks first", await socket.recv() == "hello")
     print("text and binary messages, a subprotocol, a server that speaks first")
 
 
 async def fragments(url):
     parts = [f"part {number} ".encode() for number in range(500)]
-    async with connect(url + "/", **LIMITS) as socket:
+    async with connect(url + "/", **ASKED) as socket:
         await socket.send(parts)
         answer = await socket.recv()
         expect("fragments up", answer == b"".join(parts), len(answer))
     message = os.urandom(50_500)
-    async with connect(url + "/fragments", compression=None, **LIMITS) as socket:
+    async with connect(url + "/fragments", compression=None, **ASKED) as socket:
         await socket.send(message)
         seen = [part async for part in socket.recv_streaming()]
         expect("fragments down", len(seen) == 51 and b"".join(seen) == message, len(seen))
@@ -99,7 +100,7 @@ async def big(url):
         ("plain", os.urandom(BIG), None),
         ("deflated", os.urandom(1 << 20) * 64, "deflate"),
     ]:
-        async with connect(url + "/", compression=compression, **LIMITS) as socket:
+        async with connect(url + "/", compression=compression, **ASKED) as socket:
             deflates = "permessage-deflate" in socket.response.headers.get("Sec-WebSocket-Extensions", "")
             expect("permessage-deflate", deflates == (compression is not None), socket.response.headers)
             sending = asyncio.ensure_future(socket.send(message))
@@ -110,7 +111,7 @@ async def big(url):
 
 
 async def pings(url):
-    async with connect(url + "/", **LIMITS) as socket:
+    async with connect(url + "/", **ASKED) as socket:
         for size in [0, 4, 125]:
             await asyncio.wait_for(await socket.ping(os.urandom(size)), 5)
         await socket.pong(b"unasked")
@@ -121,20 +122,20 @@ async def pings(url):
 
 async def closes(url):
     for code in [1000, 1001, 1011, 3000, 4999]:
-        async with connect(f"{url}/close/{code}", **LIMITS) as socket:
+        async with connect(f"{url}/close/{code}", **ASKED) as socket:
             try:
                 await socket.recv()
                 sys.exit("it should be closed")
             except ConnectionClosed as end:
                 expect("the server's close", (end.rcvd.code, end.rcvd.reason) == (code, "grün"), end)
-    socket = await connect(url + "/tell", **LIMITS)
+    socket = await connect(url + "/tell", **ASKED)
     await socket.close(4321, "enough")
-    async with connect(url + "/closed", **LIMITS) as asking:
+    async with connect(url + "/closed", **ASKED) as asking:
         told = await asking.recv()
         expect("the client's close", told == "[(4321, 'enough')]", told)
-    socket = await connect(url + "/tell", **LIMITS)
+    socket = await connect(url + "/tell", **ASKED)
     socket.transport.abort()
-    async with connect(url + "/closed", **LIMITS) as asking:
+    async with connect(url + "/closed", **ASKED) as asking:
         told = await asking.recv()
         expect("a client that is cut", told == "[(1006, '')]", told)
     print("close codes and reasons both ways, a client that is cut")
@@ -142,7 +143,7 @@ async def closes(url):
 
 async def refusals(url):
     try:
-        await connect(url + "/refused", **LIMITS)
+        await connect(url + "/refused", **ASKED)
         sys.exit("it should be refused")
     except InvalidStatus as refused:
         expect("a refusal", refused.response.status_code == 403 and refused.response.body == b"not you\n", refused)
@@ -151,7 +152,7 @@ async def refusals(url):
 
 async def many(url):
     async def one(number):
-        async with connect(url + "/", **LIMITS) as socket:
+        async with connect(url + "/", **ASKED) as socket:
             for turn in range(20):
                 await socket.send(f"{number}.{turn}")
                 expect("many", await socket.recv() == f"{number}.{turn}")
@@ -161,7 +162,7 @@ async def many(url):
 
 
 async def idle(url, seconds):
-    async with connect(url + "/", **LIMITS) as socket:
+    async with connect(url + "/", **ASKED) as socket:
         begun = time.monotonic()
         # Pings keep it open for longer than that.
         while time.monotonic() < begun + 1.5 * seconds:
@@ -179,7 +180,7 @@ async def idle(url, seconds):
 
 
 async def drain(url, pid):
-    async with connect(url + "/", **LIMITS) as socket:
+    async with connect(url + "/", **ASKED) as socket:
         await socket.send("before")
         expect("before", await socket.recv() == "before")
         os.kill(pid, signal.SIGTERM)

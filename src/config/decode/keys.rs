@@ -125,6 +125,8 @@ pub(super) const UPSTREAM: &[&str] = &[
     "balance",
     "timeouts",
     "pool",
+    "protocol",
+    "http2",
     "retry_budget",
     "limits",
     "health_check",
@@ -179,6 +181,13 @@ pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle", "upgraded_idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
+/// `upstreams.*.http2`
+pub(super) const HTTP2: &[&str] = &[
+    "max_streams",
+    "window",
+    "keepalive_interval",
+    "keepalive_timeout",
+];
 /// `upstreams.*.retry_budget`
 pub(super) const RETRY_BUDGET: &[&str] = &["percent", "window", "min_per_second"];
 /// `upstreams.*.circuit_breaker`
@@ -240,6 +249,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.endpoints[]", ENDPOINT),
     ("upstreams.*.timeouts", UPSTREAM_TIMEOUTS),
     ("upstreams.*.pool", POOL),
+    ("upstreams.*.http2", HTTP2),
     ("upstreams.*.retry_budget", RETRY_BUDGET),
     ("upstreams.*.limits", UPSTREAM_LIMITS),
     ("upstreams.*.discovery", DISCOVERY),

@@ -14,6 +14,7 @@ mod fields;
 mod grpc;
 mod header_rules;
 mod health;
+mod http2;
 pub(super) mod keys;
 mod limits;
 mod listeners;

@@ -5,13 +5,15 @@ use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
-    Balance, Endpoint, EndpointAddress, FailureRules, Located, Pool, RetryBudget, Upstream,
-    UpstreamLimits, UpstreamTimeouts,
+    Balance, Endpoint, EndpointAddress, FailureRules, Http2, Located, Pool, Protocol, RetryBudget,
+    Upstream, UpstreamLimits, UpstreamTimeouts,
 };
 use super::super::source::Span;
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
-use super::{address, circuit_breaker, discovery, health, keys, limits, outlier, retry, scalars};
+use super::{
+    address, circuit_breaker, discovery, health, http2, keys, limits, outlier, retry, scalars,
+};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Reads one upstream.
@@ -22,6 +24,8 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         balance: Balance::default(),
         timeouts: UpstreamTimeouts::default(),
         pool: Pool::default(),
+        protocol: Protocol::default(),
+        http2: Http2::default(),
         retry_budget: Some(RetryBudget::default()),
         limits: UpstreamLimits::default(),
         discovery: None,
@@ -51,6 +55,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     if let Some(item) = fields.get("pool") {
         pool(item, &mut upstream.pool, out);
     }
+    http2::protocol(&fields, &mut upstream, out);
     policies(&fields, &mut upstream, out);
     upstream
 }

@@ -4,8 +4,8 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::{
-    CircuitBreaker, Discovery, EndpointAddress, FailureRules, HealthCheck, Located, Outlier,
-    RetryBudget, UpstreamLimits,
+    CircuitBreaker, Discovery, EndpointAddress, FailureRules, HealthCheck, Http2, Located, Outlier,
+    Protocol, RetryBudget, UpstreamLimits,
 };
 
 /// One upstream.
@@ -23,6 +23,10 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// `pool`.
     pub pool: Pool,
+    /// `protocol`: what is spoken with the endpoints. Default `auto`.
+    pub protocol: Protocol,
+    /// `http2`.
+    pub http2: Http2,
     /// `retry_budget`: the share of retries; `None` (`off`): no limit. On by default.
     pub retry_budget: Option<RetryBudget>,
     /// `limits`.

@@ -18,10 +18,11 @@ use crate::telemetry::limits::Scope;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
+use crate::upstream::http2::Http2Settings;
 use crate::upstream::members::{Listed, Members, Settings};
 use crate::upstream::pool::PoolSettings;
 use crate::upstream::queue::Queue;
-use crate::upstream::{Upstream, UpstreamLimits};
+use crate::upstream::{Protocol, Upstream, UpstreamLimits};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -100,6 +101,7 @@ fn compile_upstream(
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
         upgraded_idle: section.timeouts.upgraded_idle,
+        protocol: protocol(section.protocol),
         pool: pool_settings(section, preserve_header_case),
         failure: classifier(&section.failure),
         breakers,
@@ -114,17 +116,14 @@ fn retry_metrics(section: &model::Upstream, environment: &Environment) -> Upstre
     environment.metrics.retries(&section.name.value, &reasons)
 }
 
-/// A request takes a connection for itself, so the limit of connections is one of requests, too.
+/// With HTTP/1 a request takes a connection for itself, so the limit of connections is one of requests, too.
 fn upstream_limits(
     section: &model::Upstream,
     limits: &Limits,
     before: Option<Before<'_>>,
     environment: &Environment,
 ) -> UpstreamLimits {
-    let (requests, connections) = (
-        section.limits.endpoint_in_flight,
-        section.limits.connections,
-    );
+    let (requests, connections) = (section.limits.endpoint_in_flight, connections(section));
     let by_connections = match (requests, connections) {
         (Some(requests), Some(connections)) => connections < requests,
         (requests, _) => requests.is_none(),
@@ -143,6 +142,16 @@ fn upstream_limits(
         },
         queue: queue(section, before, environment),
     }
+}
+
+/// Requests that the connections which may be open can carry.
+fn connections(section: &model::Upstream) -> Option<NonZeroU32> {
+    let connections = section.limits.connections?;
+    let each = match section.protocol {
+        model::Protocol::Http2 => section.http2.max_streams,
+        model::Protocol::Auto | model::Protocol::Http1 => 1,
+    };
+    Some(NonZeroU32::new(each).map_or(connections, |each| connections.saturating_mul(each)))
 }
 
 /// The queue of an equal section before, or a new one; none where endpoints have no limit or nobody may wait.
@@ -167,6 +176,14 @@ fn queue(
     })
 }
 
+fn protocol(word: model::Protocol) -> Protocol {
+    match word {
+        model::Protocol::Auto => Protocol::Auto,
+        model::Protocol::Http1 => Protocol::Http1,
+        model::Protocol::Http2 => Protocol::Http2,
+    }
+}
+
 fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolSettings {
     PoolSettings {
         max_idle: usize::try_from(section.pool.max_idle).unwrap_or(usize::MAX),
@@ -174,6 +191,12 @@ fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolS
         max_age: section.pool.max_age,
         preserve_header_case,
         connections: section.limits.connections,
+        http2: Http2Settings {
+            max_streams: usize::try_from(section.http2.max_streams).unwrap_or(usize::MAX),
+            window: section.http2.window,
+            keepalive_interval: section.http2.keepalive_interval,
+            keepalive_timeout: section.http2.keepalive_timeout,
+        },
     }
 }
 

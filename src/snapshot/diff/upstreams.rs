@@ -25,6 +25,7 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         "pool.max_age",
         upstream.pool.max_age.map_or("off".into(), time),
     );
+    write_http2(upstream, &mut line);
     let budget = upstream.retry_budget.map(|budget| {
         let window = time(budget.window);
         format!(
@@ -61,6 +62,16 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         write_breaker(&mut line, &breaker.value);
     }
     write_failure(&mut line, &upstream.failure);
+}
+
+fn write_http2(upstream: &Upstream, line: &mut impl FnMut(&str, String)) {
+    let http2 = &upstream.http2;
+    line("protocol", word(&upstream.protocol));
+    line("http2.max_streams", http2.max_streams.to_string());
+    line("http2.window", http2.window.to_string());
+    let interval = http2.keepalive_interval.map_or("off".into(), time);
+    line("http2.keepalive_interval", interval);
+    line("http2.keepalive_timeout", time(http2.keepalive_timeout));
 }
 
 fn write_outlier(line: &mut impl FnMut(&str, String), outlier: &Outlier) {

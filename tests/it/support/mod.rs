@@ -5,6 +5,7 @@ pub mod binary;
 pub mod client;
 pub mod dns;
 pub mod http2;
+pub mod http2_origin;
 pub mod origin;
 pub mod proxy;
 pub mod toxiproxy;
