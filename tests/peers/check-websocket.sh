@@ -47,6 +47,7 @@ upstreams:
   app: { endpoints: [127.0.0.1:$app], timeouts: { idle: 1s } }
   short: { endpoints: [127.0.0.1:$app], timeouts: { upgraded_idle: 2s } }
 admin: { probes: 127.0.0.1:$probes, control: 127.0.0.1:$control }
+access_log: { file: $work/access.log }
 drain: { timeout: 20s }
 END
 start_proxy "$work/outrigger.yaml" "$probes"
