@@ -23,6 +23,7 @@ use crate::policy::deadline::Deadline;
 use crate::policy::failure::Verdict;
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
+use crate::upstream::http2;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
@@ -86,6 +87,10 @@ impl ProxyBody {
     fn last_words(&mut self, error: &ProxyError) -> Option<Frame<Bytes>> {
         let exchange = self.exchange.as_ref();
         let exchange = exchange.filter(|_| self.on_break == OnBreak::Trailers)?;
+        // Its code reaches the client with the reset, as if nobody stood between.
+        if matches!(error, ProxyError::UpstreamBody(error) if http2::is_reset(error)) {
+            return None;
+        }
         let trailers = respond::last_words(exchange, error);
         self.content = Content::Full(None);
         Some(Frame::trailers(trailers))

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, StreamBody};
 
 use crate::support::client::Client;
 use crate::support::http2::{Answer, Http2, Upload, collect, empty, full};
+use crate::support::http2_origin::Http2Origin;
 use crate::support::origin::{Origin, Then};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, free_address};
@@ -49,10 +50,16 @@ fn assert_refused(answer: &Answer, status: &str, reason: &str, words: &str) {
     assert_eq!(answer.headers.get("content-length"), None);
 }
 
+/// In front of an app that speaks HTTP/1, unless `upstream` says something else.
 fn yaml(origin: std::net::SocketAddr, more: &str, upstream: &str) -> String {
+    let protocol = if upstream.contains("protocol") {
+        ""
+    } else {
+        ", protocol: http1"
+    };
     format!(
         "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes:\n  - name: app\n    match: {{ path: /shop.Cart }}\n    \
-         forward: app\n{more}upstreams:\n  app: {{ endpoints: [{origin}]{upstream} }}\n"
+         forward: app\n{more}upstreams:\n  app: {{ endpoints: [{origin}]{protocol}{upstream} }}\n"
     )
 }
 
@@ -254,6 +261,41 @@ fn an_endpoint_that_falls_silent_ends_an_answer_with_a_status() {
     assert!(message.contains("upstreams.app.timeouts.idle"), "{message}");
 }
 
+/// The code with which the client's stream is reset, when the app resets its own with `sent` in the middle of an answer.
+fn reset_with(sent: h2::Reason) -> Option<h2::Reason> {
+    let origin = Http2Origin::start(move |mut exchange| async move {
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        let head = head.body(()).unwrap();
+        let mut stream = exchange.respond.send_response(head, false).unwrap();
+        stream
+            .send_data(Bytes::from_static(&[0; 5]), false)
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        stream.send_reset(sent);
+    });
+    let proxy = Proxy::start(&yaml(origin.address(), "", ", protocol: http2"));
+    let client = Http2::connect(proxy.address());
+    let error = client.send(call("/shop.Cart/List", &[], full("\0\0\0\0\0")));
+    let error = error.expect_err("a reset");
+    assert_eq!(
+        proxy.access_line("/shop.Cart/List")["reason"],
+        "upstream_body_reset"
+    );
+    let error = std::error::Error::source(&error)?.downcast_ref::<h2::Error>()?;
+    error.reason()
+}
+
+#[test]
+fn an_app_that_resets_its_answer_is_heard_with_its_own_code() {
+    for code in [
+        h2::Reason::CANCEL,
+        h2::Reason::ENHANCE_YOUR_CALM,
+        h2::Reason::INTERNAL_ERROR,
+    ] {
+        assert_eq!(reset_with(code), Some(code));
+    }
+}
+
 #[test]
 fn other_broken_answers_are_cut() {
     // A client of HTTP/1 would take trailers that it does not read for a good end.
@@ -269,7 +311,7 @@ fn other_broken_answers_are_cut() {
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n");
         Then::Close
     });
-    let proxy = Proxy::before(origin.address());
+    let proxy = Proxy::start(&yaml(origin.address(), "", ""));
     let client = Http2::connect(proxy.address());
     let broken = client.send(call("/shop.Cart/List", &[], empty()));
     let error = broken.expect_err("a reset");
