@@ -43,11 +43,12 @@ pub struct Wish {
     protocols: HeaderValue,
 }
 
-/// Takes the promise of the client's connection out of a request that asks for one of `protocols`.
-pub fn wish(head: &mut Parts, protocols: Option<&HeaderValue>) -> Option<Wish> {
+/// Takes the promise of the client's connection out of a request that asks for one of `protocols`. Boxed, for every
+/// request has a place for it and few have one.
+pub fn wish(head: &mut Parts, protocols: Option<&HeaderValue>) -> Option<Box<Wish>> {
     let protocols = protocols?.clone();
     let client = head.extensions.remove::<OnUpgrade>()?;
-    Some(Wish { client, protocols })
+    Some(Box::new(Wish { client, protocols }))
 }
 
 impl Wish {
@@ -69,7 +70,7 @@ impl Wish {
 /// [`ProxyError::UnaskedUpgrade`] when the client did not ask, not for this protocol, or cannot switch.
 pub fn switch(
     exchange: &Arc<Exchange>,
-    wish: Option<Wish>,
+    wish: Option<Box<Wish>>,
     answer: Answer,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
@@ -77,7 +78,8 @@ pub fn switch(
         mut lease,
     } = answer;
     let now = Instant::now().into_std();
-    let Some(Wish { client, .. }) = wish.filter(|wish| wish.holds(response.headers())) else {
+    let wish = wish.filter(|wish| wish.holds(response.headers()));
+    let Some(client) = wish.map(|wish| wish.client) else {
         let error = ProxyError::UnaskedUpgrade;
         let elapsed = exchange.started.elapsed();
         lease
