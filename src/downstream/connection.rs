@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::breach;
 use super::greeting::greet;
 use super::io::TrackedIo;
+use super::linger::linger;
 use super::sniff::Protocol;
 use super::state::{ConnState, Order};
 use crate::proxy::respond::HEADER_TIMEOUT;
@@ -83,13 +84,21 @@ pub async fn serve(
                 connection.as_mut().graceful_shutdown()
             })
             .await;
-            if end == End::Ordered(Order::HeaderTimeout)
-                && let Some(parts) = Pin::into_inner(connection).into_parts()
-            {
-                // Best effort: a client that is not there anymore does not read it.
-                let mut io = parts.io.into_inner();
-                let _ = io.write_all(HEADER_TIMEOUT).now_or_never();
-                let _ = io.flush().now_or_never();
+            let rest = || Some(Pin::into_inner(connection).into_parts()?.io.into_inner());
+            match end {
+                End::Ordered(Order::HeaderTimeout) => {
+                    if let Some(mut io) = rest() {
+                        // Best effort: a client that is not there anymore does not read it.
+                        let _ = io.write_all(HEADER_TIMEOUT).now_or_never();
+                        let _ = io.flush().now_or_never();
+                    }
+                }
+                End::Closed if state.has_unread() => {
+                    if let Some(io) = rest() {
+                        Box::pin(linger(&state, io)).await;
+                    }
+                }
+                End::Closed | End::Ordered(_) | End::Broken(_) => {}
             }
             end
         }

@@ -10,6 +10,7 @@ pub mod frames;
 pub mod framing;
 pub mod greeting;
 pub mod io;
+pub mod linger;
 pub mod listener;
 pub mod registry;
 pub mod sniff;

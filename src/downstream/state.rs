@@ -64,6 +64,8 @@ pub struct ConnState {
     served: AtomicU32,
     /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
     offence: AtomicU64,
+    /// The last answer went out before its request was read to the end.
+    unread: AtomicBool,
 }
 
 impl ConnState {
@@ -83,6 +85,7 @@ impl ConnState {
             last_frame: AtomicU8::new(0),
             served: AtomicU32::new(0),
             offence: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -197,6 +200,11 @@ impl ConnState {
         }
     }
 
+    /// Whether the peer may still be sending what nobody has read.
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
     /// A number that is another whenever something has happened.
     pub fn changes(&self) -> u32 {
         self.changes.load(Ordering::Relaxed)
@@ -218,6 +226,7 @@ impl ConnObserver for ConnState {
         self.served.store(served, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
+        self.unread.store(false, Ordering::Relaxed);
         self.changed();
         if self.is_draining() && self.multiplexed.load(Ordering::Relaxed) {
             self.give(Order::Finish);
@@ -257,6 +266,10 @@ impl ConnObserver for ConnState {
             return None;
         }
         self.any_offence()
+    }
+
+    fn left_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
     }
 }
 

@@ -4,21 +4,15 @@
 //! when the configuration is compiled; what a route does not ask for costs a comparison.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HOST, HeaderName};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Response, Uri};
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::time::timeout;
 
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::seen::{Field, Seen};
 use super::{headers, respond};
 use crate::route::header_rules::{Facts, Ready};
 use crate::route::normalize::{Normalized, Sent, normalize};
@@ -27,12 +21,6 @@ use crate::route::rewrite::{Rewrite, with_query};
 use crate::route::table::Asked;
 use crate::route::{Action, Entry, Forward, Route};
 use crate::snapshot::Listener;
-
-/// Bytes of a body that nobody reads, at most: what a form or a call has, not what an upload has.
-const MAX_DISCARDED: u64 = 64 * 1024;
-
-/// How long a client may take to send them.
-const DISCARD_FOR: Duration = Duration::from_secs(5);
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -102,26 +90,6 @@ pub fn act<'r>(
     };
     answer_rules.apply(response.headers_mut());
     Ok(Step::Answer(Box::new(response)))
-}
-
-/// Reads what is left of a request that was answered without being read: were it not, the connection would be closed
-/// with bytes unread, which a client that still sends takes for an error, before it has seen the answer. A long body is
-/// not worth it, nor one that waits to be asked for (RFC 9110 §10.1.1).
-pub fn discard(mut body: Incoming, seen: Seen) {
-    if body.is_end_stream() || seen.has(Field::Expect) || body.size_hint().lower() > MAX_DISCARDED {
-        return;
-    }
-    let reading = async move {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > MAX_DISCARDED {
-                return;
-            }
-        }
-    };
-    // Ends by its timeout, or with the connection, which feeds it.
-    tokio::spawn(timeout(DISCARD_FOR, reading));
 }
 
 fn ready<'r>(

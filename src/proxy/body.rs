@@ -17,12 +17,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::verdict;
 use super::wait::{is_too_slow, past, with_look};
+use super::{respond, verdict};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::{Failure, Verdict};
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
+use crate::upstream::http2;
 use crate::upstream::request_body::{Upload, UploadState};
 
 /// What the client is sent.
@@ -32,6 +33,16 @@ pub struct ProxyBody {
     exchange: Option<Arc<Exchange>>,
     /// Whether it is the client's turn: there is something to take, or nobody has asked yet.
     awaits_client: bool,
+    on_break: OnBreak,
+}
+
+/// What a client is told when the answer breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBreak {
+    /// Nothing: its stream is reset, its connection closed.
+    Cut,
+    /// How the gRPC call ended, in trailers; it is told from a complete answer by its `grpc-status`.
+    Trailers,
 }
 
 #[derive(Debug)]
@@ -51,15 +62,17 @@ impl ProxyBody {
             content: Content::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())),
             exchange: None,
             awaits_client: false,
+            on_break: OnBreak::Cut,
         }
     }
 
     /// The body of an endpoint's answer.
-    pub fn endpoint(body: EndpointBody) -> Self {
+    pub fn endpoint(body: EndpointBody, on_break: OnBreak) -> Self {
         Self {
             content: Content::Endpoint(body),
             exchange: None,
             awaits_client: false,
+            on_break,
         }
     }
 
@@ -90,6 +103,19 @@ impl ProxyBody {
             exchange.fail(error);
         }
     }
+
+    /// The last frame after `error`, if there is to be one.
+    fn last_words(&mut self, error: &ProxyError) -> Option<Frame<Bytes>> {
+        let exchange = self.exchange.as_ref();
+        let exchange = exchange.filter(|_| self.on_break == OnBreak::Trailers)?;
+        // Its code reaches the client with the reset, as if nobody stood between.
+        if matches!(error, ProxyError::UpstreamBody(error) if http2::is_reset(error)) {
+            return None;
+        }
+        let trailers = respond::last_words(exchange, error);
+        self.content = Content::Full(None);
+        Some(Frame::trailers(trailers))
+    }
 }
 
 impl Body for ProxyBody {
@@ -112,7 +138,12 @@ impl Body for ProxyBody {
                 }
                 self.turn(true);
             }
-            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Ready(Some(Err(error))) => {
+                self.fail(error);
+                if let Some(frame) = self.last_words(error) {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            }
             Poll::Ready(None) | Poll::Pending => {}
         }
         frame

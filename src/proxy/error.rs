@@ -50,6 +50,9 @@ pub enum ProxyError {
     /// The endpoint switched protocols and nobody had asked it to.
     #[error("the endpoint switched protocols without being asked")]
     UnaskedUpgrade,
+    /// Nothing moved for too long after a switch of protocols.
+    #[error("nothing moved on the upgraded connection for too long")]
+    UpgradedIdle,
     /// The connection broke in the middle of an answer.
     #[error("the endpoint broke off its answer")]
     UpstreamBody(#[source] hyper::Error),
@@ -233,6 +236,24 @@ impl ProxyError {
         self.facts().status
     }
 
+    /// The status that a gRPC caller sees: of what gRPC makes of HTTP's statuses, but for those that it has a better
+    /// word for.
+    pub fn grpc_status(&self) -> u16 {
+        if matches!(self, Self::ClientGone | Self::ClientBody) {
+            return 1; // CANCELLED
+        }
+        match self.status().as_u16() {
+            408 | 504 => 4,        // DEADLINE_EXCEEDED
+            403 => 7,              // PERMISSION_DENIED
+            413 | 429 | 431 => 8,  // RESOURCE_EXHAUSTED
+            404 | 405 | 501 => 12, // UNIMPLEMENTED
+            400 | 500 => 13,       // INTERNAL
+            502 | 503 => 14,       // UNAVAILABLE
+            401 => 16,             // UNAUTHENTICATED
+            _ => 2,                // UNKNOWN
+        }
+    }
+
     /// Whose side the cause lies on.
     pub fn side(&self) -> Side {
         self.facts().side
@@ -256,6 +277,7 @@ impl ProxyError {
             Self::BodyTooLarge => downstream("body_too_large", S::PAYLOAD_TOO_LARGE, "body"),
             Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
             Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
+            Self::UpgradedIdle => proxy("upgraded_idle_timeout", S::GATEWAY_TIMEOUT, "body"),
             Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
             Self::RateLimited(_) => proxy("rate_limited", S::TOO_MANY_REQUESTS, "policy"),
             Self::Overloaded(what, _) => proxy(what.reason(), S::SERVICE_UNAVAILABLE, "policy"),

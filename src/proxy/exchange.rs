@@ -47,6 +47,8 @@ pub struct Exchange {
     /// Permits, and what the answer says about limits.
     pub held: Held,
     bytes_out: AtomicU64,
+    /// Bytes from the client after a switch of protocols.
+    piped_in: AtomicU64,
     record: Mutex<RequestRecord>,
 }
 
@@ -98,6 +100,7 @@ impl Exchange {
             held: Held::default(),
             upload: OnceLock::new(),
             bytes_out: AtomicU64::new(0),
+            piped_in: AtomicU64::new(0),
             record: Mutex::new(record),
         })
     }
@@ -151,6 +154,11 @@ impl Exchange {
         self.upload.get()
     }
 
+    /// Counts bytes that came after a switch of protocols.
+    pub fn piped(&self, bytes: usize) {
+        self.piped_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts bytes of the answer's body.
     pub fn sent(&self, bytes: usize) {
         // Only the task that writes the answer adds, so a plain store is enough.
@@ -166,7 +174,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let record = self.record.get_mut();
         record.duration = self.started.elapsed();
-        record.bytes_in = self.upload.get().map_or(0, |upload| upload.bytes());
+        let uploaded = self.upload.get().map_or(0, |upload| upload.bytes());
+        record.bytes_in = uploaded.saturating_add(*self.piped_in.get_mut());
         record.bytes_out = *self.bytes_out.get_mut();
         if !Arc::ptr_eq(&record.route, &self.listener.no_route) {
             // Counted when its route was taken.

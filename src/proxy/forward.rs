@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::action::{self, Step};
 use super::attempt::Answer;
 use super::attempts::{self, Plan};
-use super::body::{BodyLimits, EndpointBody, ProxyBody};
+use super::body::{BodyLimits, EndpointBody, OnBreak, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
+use super::unread::Unread;
 use super::{admit, deadline, headers, mirror, upgrade, verdict};
 use crate::policy::deadline::Deadline;
+use crate::policy::failure::{Content, content};
 use crate::telemetry::protocol::Offence;
 use crate::upstream::carrier::Speaks;
 use crate::upstream::request_body::{Upload, UploadState};
@@ -35,6 +37,7 @@ pub async fn forward(
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
     let seen = Seen::of(&head.headers);
+    let mut body = Unread::new(body, seen);
     check(&exchange, &head, seen)?;
     let path = action::normal_path(&exchange.listener, &head)?;
     let entry = action::find(&exchange.listener, &head, path.as_ref());
@@ -42,10 +45,10 @@ pub async fn forward(
     let route = &*entry.route;
     let upstream = route.target(&head.headers);
     exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
-    if route
-        .body_bytes
-        .is_some_and(|most| body.size_hint().lower() > most)
-    {
+    if route.body_bytes.is_some_and(|most| {
+        body.get()
+            .is_some_and(|body| body.size_hint().lower() > most)
+    }) {
         return Err(ProxyError::BodyTooLarge);
     }
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
@@ -53,7 +56,7 @@ pub async fn forward(
     let version = head.version;
     let speaks = headers::speaks(upstream.map(Arc::as_ref), &head, seen);
     let protocol = headers::requested_upgrade(&head, seen).filter(|_| speaks == Speaks::Http1);
-    let client_side = protocol.is_some().then(|| upgrade::client_side(&mut head));
+    let wish = upgrade::wish(&mut head, protocol.as_ref());
     let trailers = speaks == Speaks::Http2 && headers::takes_trailers(&head, seen);
     headers::prepare_request(&exchange, &mut head, seen, protocol);
     if trailers {
@@ -63,16 +66,13 @@ pub async fn forward(
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
     admit::route(&exchange, &route.limits, &head, end).await?;
     let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
-        Step::Answer(response) => {
-            action::discard(body, seen);
-            return Ok(*response);
-        }
+        Step::Answer(response) => return Ok(*response),
         Step::Forward(forward, answer_rules) => (forward, answer_rules),
     };
     let upstream = upstream.ok_or_else(|| ProxyError::NoEndpoint(Box::default()))?;
     admit::upstream(&exchange, upstream, end).await?;
-    let tap = mirror::copy(&exchange, &forward.mirrors, &head, &body);
-    if !body.is_end_stream() {
+    let tap = mirror::copy(&exchange, &forward.mirrors, &head, body.get());
+    if let Some(body) = body.take() {
         exchange.open_upload(body, route, tap);
     }
 
@@ -85,7 +85,7 @@ pub async fn forward(
     };
     let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
     if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let mut response = upgrade::switch(&exchange, client_side.flatten(), answer)?;
+        let mut response = upgrade::switch(&exchange, wish, answer)?;
         answer_rules.apply(response.headers_mut());
         return Ok(response);
     }
@@ -157,8 +157,14 @@ fn pass_on(
         },
         idle: lease.admission.upstream().idle_timeout,
     };
-    let body = ProxyBody::endpoint(EndpointBody::new(incoming, lease, limits, upload));
-    Ok(Response::from_parts(head, body))
+    // HTTP/1 would need to announce the trailers, and its client to read them.
+    let on_break = if version == Version::HTTP_2 && content(&head.headers) == Content::Grpc {
+        OnBreak::Trailers
+    } else {
+        OnBreak::Cut
+    };
+    let body = EndpointBody::new(incoming, lease, limits, upload);
+    Ok(Response::from_parts(head, ProxyBody::endpoint(body, on_break)))
 }
 
 /// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.

@@ -114,7 +114,7 @@ pub fn path(head: &Parts) -> &str {
     }
 }
 
-/// The protocol that the client asks to switch to, if it does (RFC 9110 §7.8).
+/// The protocols that the client asks to switch to, one of them (RFC 9110 §7.8), if it does.
 pub fn requested_upgrade(head: &Parts, seen: Seen) -> Option<HeaderValue> {
     if !seen.has(Field::Upgrade)
         || head.version != Version::HTTP_11
@@ -122,7 +122,20 @@ pub fn requested_upgrade(head: &Parts, seen: Seen) -> Option<HeaderValue> {
     {
         return None;
     }
-    head.headers.get(UPGRADE).cloned()
+    let all = listed(&head.headers, &UPGRADE).filter(|name| !name.is_empty());
+    let passed: Vec<&str> = all.filter(|protocol| !hides_requests(protocol)).collect();
+    if passed.is_empty() {
+        return None;
+    }
+    HeaderValue::from_str(&passed.join(", ")).ok()
+}
+
+/// Behind such a protocol further requests would pass by every rule of the file ("h2c smuggling"), so nobody is asked to
+/// switch to it: the request goes on as if its client had not asked either, as RFC 9110 §7.8 allows.
+fn hides_requests(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    let hiding = ["h2c", "h2", "http", "tls"];
+    hiding.iter().any(|it| name.trim().eq_ignore_ascii_case(it))
 }
 
 /// What is spoken with `upstream` about this request.
@@ -240,12 +253,17 @@ fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    listed(headers, name).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+/// The items of a field that is a list.
+pub fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     headers
         .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+        .map(str::trim)
 }
 
 /// `Host` from the target where that names one, and the target in origin form.

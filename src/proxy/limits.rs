@@ -34,6 +34,7 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
         ProxyError::AttemptTimeout => Timer::Attempt,
         ProxyError::UpstreamIdle | ProxyError::ClientIdle => Timer::Idle,
         ProxyError::Connect(ConnectError::Timeout(_)) => Timer::Connect,
+        ProxyError::UpgradedIdle => Timer::UpgradedIdle,
         _ => return None,
     };
     let upstream = record.upstream.as_deref().unwrap_or_default();

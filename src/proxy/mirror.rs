@@ -39,14 +39,14 @@ pub fn copy(
     exchange: &Exchange,
     mirrors: &[Mirror],
     head: &Parts,
-    body: &impl Body,
+    body: Option<&impl Body>,
 ) -> Option<Box<dyn Tap>> {
     // Who speaks another protocol from here on cannot be copied.
     if mirrors.is_empty() || head.headers.contains_key(UPGRADE) {
         return None;
     }
     let due = mirrors.iter().filter(|mirror| mirror.is_due());
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.is_some_and(|body| body.size_hint().lower() > MAX_BODY as u64) {
         due.for_each(|mirror| mirror.telemetry.count(MirrorResult::TooLarge));
         return None;
     }
@@ -58,7 +58,7 @@ pub fn copy(
     if copying.copies.is_empty() {
         return None;
     }
-    if body.is_end_stream() {
+    if body.is_none() {
         copying.end();
         return None;
     }

@@ -25,6 +25,7 @@ pub mod service;
 pub mod stack;
 pub mod trace;
 pub mod unavailable;
+pub mod unread;
 pub mod upgrade;
 pub mod verdict;
 pub mod wait;
@@ -89,6 +90,9 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn says_good_bye(&self) -> bool;
     /// What the head of the request that has just begun broke, as far as its bytes tell what its fields do not.
     fn offence(&self) -> Option<Offence>;
+    /// A request was answered whose body was not read, or not to the end. If that ends the connection, its client may
+    /// still be sending.
+    fn left_unread(&self) {}
 }
 
 impl ConnInfo {

@@ -2,11 +2,16 @@
 //!
 //! Path: [`super::stack`] calls it when a request failed, [`super::action`] when a route answers by itself. Of a failure the body is `{"code","message","details"}`. Peers that the
 //! file trusts (loopback, unless it says otherwise) read all of it; strangers get the code, a message without names and
-//! the request id, by which an operator finds the rest in the log.
+//! the request id, by which an operator finds the rest in the log. A gRPC caller is told the same in its own way, see
+//! [`grpc`]; what a route answers by itself is written in the file and sent as it stands, whoever asks.
+
+pub mod grpc;
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +23,7 @@ use crate::route::Reply;
 use crate::telemetry::record::{Limit, RequestRecord};
 use crate::telemetry::route::NO_ROUTE;
 use crate::upstream::connect::ConnectError;
+use grpc::Caller;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -32,19 +38,15 @@ pub const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 119\r\n\r\n\
 {\"code\":\"PLAIN_HTTP\",\"message\":\"this port speaks TLS only: ask for it with `https://`\",\"details\":{\"side\":\"downstream\"}}";
 
-/// The answer to a request that met `error`.
-pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
+/// The answer to a request of `caller` that met `error`.
+pub fn respond(exchange: &Exchange, error: &ProxyError, caller: Caller) -> Response<ProxyBody> {
     exchange.fail(error);
-    let trusted = exchange
-        .snapshot
-        .forwarding
-        .trusts(exchange.connection.peer.ip());
-    let (body, request_id) =
-        exchange.note(|record| (body(record, error, trusted), record.request_id.clone()));
-    let mut response = Response::new(ProxyBody::full(body.to_string()));
-    *response.status_mut() = error.status();
+    let (body, request_id) = told(exchange, error);
+    let mut response = match caller {
+        Caller::Http => in_http(error, &body),
+        Caller::Grpc => in_grpc(error, &body),
+    };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(status) = HeaderValue::from_str(&format!(
         "outrigger; error={}; details=\"{}\"",
         error_type(error),
@@ -65,6 +67,42 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
         }
         headers.extend(refusal.headers.clone());
     }
+    response
+}
+
+/// The trailers with which a gRPC call ends whose answer met `error` on its way.
+pub fn last_words(exchange: &Exchange, error: &ProxyError) -> HeaderMap {
+    let (body, _) = told(exchange, error);
+    let mut trailers = HeaderMap::new();
+    grpc::end(&mut trailers, error, words(&body));
+    trailers
+}
+
+/// What the peer may read about `error`, and the request's id.
+fn told(exchange: &Exchange, error: &ProxyError) -> (Value, Option<HeaderValue>) {
+    let forwarding = &exchange.snapshot.forwarding;
+    let trusted = forwarding.trusts(exchange.connection.peer.ip());
+    exchange.note(|record| (body(record, error, trusted), record.request_id.clone()))
+}
+
+fn words(body: &Value) -> &str {
+    let message = body.get("message").and_then(Value::as_str);
+    message.unwrap_or_default()
+}
+
+fn in_http(error: &ProxyError, body: &Value) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::full(body.to_string()));
+    *response.status_mut() = error.status();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// "Trailers-Only": a head and nothing else.
+fn in_grpc(error: &ProxyError, body: &Value) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::full(""));
+    grpc::announce(response.headers_mut());
+    grpc::end(response.headers_mut(), error, words(body));
     response
 }
 
@@ -249,6 +287,7 @@ fn error_type(error: &ProxyError) -> &'static str {
         ProxyError::UpstreamIdle
         | ProxyError::RequestTimeout
         | ProxyError::AttemptTimeout
+        | ProxyError::UpgradedIdle
         | ProxyError::DeadlineExceeded => "http_response_timeout",
         ProxyError::Panic => "proxy_internal_error",
     }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -20,6 +21,8 @@ use super::admit::layer::{Admit, AdmitLayer};
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::respond::grpc::Caller;
+use super::unread::{Left, Owed};
 use super::{ConnInfo, Engine, forward, respond, trace};
 use crate::snapshot::Snapshot;
 
@@ -80,6 +83,7 @@ impl<S> Layer<S> for RecordLayer {
 impl<S, B> Service<Arrival<B>> for Record<S>
 where
     S: Service<Opened<B>, Response = Response<ProxyBody>, Error = Infallible>,
+    B: Body,
 {
     type Response = Response<ProxyBody>;
     type Error = Infallible;
@@ -97,11 +101,13 @@ where
             snapshot,
         } = arrival;
         let head = (request.method().clone(), request.uri().clone());
+        let owed = Owed::by(&request);
         let trace = trace::begin(&snapshot, request.headers());
         let exchange = Exchange::open(&engine, &connection, snapshot, head, trace);
         Recorded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange: Some(exchange),
+            owed,
         }
     }
 }
@@ -112,6 +118,7 @@ pin_project! {
         #[pin]
         inner: F,
         exchange: Option<Arc<Exchange>>,
+        owed: Owed,
     }
 }
 
@@ -123,9 +130,14 @@ impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Rec
         let Ok(mut response) = ready!(this.inner.poll(cx));
         if let Some(exchange) = this.exchange.take() {
             exchange.note(|record| record.status = Some(response.status()));
+            let observer = &exchange.connection.observer;
+            let left = this.owed.left(&exchange);
+            if left != Left::Nothing {
+                observer.left_unread();
+            }
             // Said here and not by hyper, which knows of the end only when it is too late for this head or too early for
             // a request that is already on its way.
-            if exchange.connection.observer.says_good_bye()
+            if (observer.says_good_bye() || left == Left::Unasked)
                 && response.status() != StatusCode::SWITCHING_PROTOCOLS
             {
                 let close = HeaderValue::from_static("close");
@@ -172,9 +184,11 @@ where
     }
 
     fn call(&mut self, (exchange, request): Opened<B>) -> Responded<S::Future> {
+        let caller = Caller::of(&request);
         Responded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange,
+            caller,
         }
     }
 }
@@ -185,6 +199,7 @@ pin_project! {
         #[pin]
         inner: F,
         exchange: Arc<Exchange>,
+        caller: Caller,
     }
 }
 
@@ -198,9 +213,9 @@ impl<F: Future<Output = Result<Response<ProxyBody>, ProxyError>>> Future for Res
             Ok(outcome) => ready!(outcome),
             Err(_) => Err(ProxyError::Panic),
         };
-        Poll::Ready(Ok(
-            outcome.unwrap_or_else(|error| respond::respond(this.exchange, &error))
-        ))
+        Poll::Ready(Ok(outcome.unwrap_or_else(|error| {
+            respond::respond(this.exchange, &error, *this.caller)
+        })))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Connections that stop speaking HTTP (RFC 9110 §7.8), such as WebSocket.
 //!
 //! Path: [`super::forward`] comes here when the endpoint answers 101. Both connections are taken from their protocols
-//! and joined; what was an exchange is a pipe from then on. It survives reloads, and ends when one side closes, when
-//! nothing has moved for an hour, or at the end of a drain.
+//! and joined; what was an exchange is a pipe from then on. It survives reloads, and ends when both sides have closed,
+//! when nothing has moved for as long as the file allows, or at the end of a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::time::Instant;
 use tokio_util::io::{InspectReader, InspectWriter};
@@ -23,26 +24,52 @@ use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::{headers, verdict};
+use crate::telemetry::upgrade::UpgradeMetrics;
+use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
 use crate::upstream::connection::Connection;
 
-/// A pipe in which nothing moves for this long is taken for abandoned: longer than any keep-alive ping in use.
-const IDLE: Duration = Duration::from_secs(3600);
+/// Looks in the time in which nothing may move: so many in a row that see nothing end a pipe.
+const LOOKS: u32 = 4;
 
-/// Takes the promise of the client's connection out of a request, if the connection can be had.
-pub fn client_side(head: &mut Parts) -> Option<OnUpgrade> {
-    head.extensions.remove::<OnUpgrade>()
+/// What a client wants to switch to.
+#[derive(Debug)]
+pub struct Wish {
+    /// Its connection, once it has been answered.
+    client: OnUpgrade,
+    /// As the app was told.
+    protocols: HeaderValue,
+}
+
+/// Takes the promise of the client's connection out of a request that asks for one of `protocols`. Boxed, for every
+/// request has a place for it and few have one.
+pub fn wish(head: &mut Parts, protocols: Option<&HeaderValue>) -> Option<Box<Wish>> {
+    let protocols = protocols?.clone();
+    let client = head.extensions.remove::<OnUpgrade>()?;
+    Some(Box::new(Wish { client, protocols }))
+}
+
+impl Wish {
+    /// Whether it names everything that the app switches to (RFC 9110 §7.8).
+    fn holds(&self, answer: &HeaderMap) -> bool {
+        let wanted = self.protocols.to_str().unwrap_or_default();
+        let mut chosen = headers::listed(answer, &UPGRADE);
+        chosen.all(|name| {
+            let mut wanted = wanted.split(',').map(str::trim);
+            wanted.any(|it| it.eq_ignore_ascii_case(name))
+        })
+    }
 }
 
 /// Answers 101 and joins both sides once the answer is out.
 ///
 /// # Errors
 ///
-/// [`ProxyError::UnaskedUpgrade`] when the client did not ask, or cannot switch.
+/// [`ProxyError::UnaskedUpgrade`] when the client did not ask, not for this protocol, or cannot switch.
 pub fn switch(
     exchange: &Arc<Exchange>,
-    client: Option<OnUpgrade>,
+    wish: Option<Box<Wish>>,
     answer: Answer,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
@@ -50,7 +77,8 @@ pub fn switch(
         mut lease,
     } = answer;
     let now = Instant::now().into_std();
-    let Some(client) = client else {
+    let wish = wish.filter(|wish| wish.holds(response.headers()));
+    let Some(client) = wish.map(|wish| wish.client) else {
         let error = ProxyError::UnaskedUpgrade;
         let elapsed = exchange.started.elapsed();
         lease
@@ -95,10 +123,12 @@ impl Pipe {
         } = self;
         let counted = connection.take_count();
         let cut = exchange.engine.cut.clone();
+        let upstream = Arc::clone(admission.upstream());
         let joined = async {
             let (client, endpoint) = tokio::join!(client, connection.into_upgraded());
             if let (Ok(client), Some(endpoint)) = (client, endpoint) {
-                join(client, endpoint, &exchange).await;
+                let _open = Open::count(&upstream.metrics.upgrades);
+                join(client, endpoint, (&exchange, &upstream)).await;
             }
         };
         // A cut, an error or an end: in each case both sides are closed by being dropped.
@@ -107,18 +137,39 @@ impl Pipe {
     }
 }
 
+/// Counts a pipe while it is open.
+struct Open(IntGauge);
+
+impl Open {
+    fn count(metrics: &UpgradeMetrics) -> Self {
+        metrics.total.inc();
+        metrics.active.inc();
+        Self(metrics.active.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// `early` was read from the endpoint together with its answer.
 async fn join(
     client: Upgraded,
     (mut endpoint, early): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
-    exchange: &Exchange,
+    (exchange, upstream): (&Exchange, &Upstream),
 ) {
     let moved = AtomicU64::new(0);
+    let metrics = &upstream.metrics.upgrades;
     let up = |bytes: &[u8]| {
         moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        metrics.up.inc_by(bytes.len() as u64);
+        exchange.piped(bytes.len());
     };
     let down = |bytes: &[u8]| {
         moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        metrics.down.inc_by(bytes.len() as u64);
         exchange.sent(bytes.len());
     };
     let mut client = counted(TokioIo::new(client), up, down);
@@ -128,7 +179,7 @@ async fn join(
     };
     tokio::select! {
         _ = talk => {}
-        () = stalled(&moved) => {}
+        () = stalled(&moved, upstream.upgraded_idle) => exchange.fail(&ProxyError::UpgradedIdle),
     }
 }
 
@@ -140,15 +191,18 @@ fn counted<T: AsyncRead + AsyncWrite + Unpin>(
     InspectWriter::new(InspectReader::new(io, read), written)
 }
 
-/// Completes when nothing has moved for [`IDLE`].
-async fn stalled(moved: &AtomicU64) {
+/// Completes when nothing has moved for `idle`, or up to a quarter longer: a pipe sets a timer four times in it, not
+/// with each byte.
+async fn stalled(moved: &AtomicU64, idle: Option<Duration>) {
+    let Some(idle) = idle else {
+        return std::future::pending().await;
+    };
     let mut before = moved.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(IDLE).await;
+    let mut quiet = 0;
+    while quiet < LOOKS {
+        tokio::time::sleep(idle / LOOKS).await;
         let now = moved.load(Ordering::Relaxed);
-        if now == before {
-            return;
-        }
+        quiet = if now == before { quiet + 1 } else { 0 };
         before = now;
     }
 }

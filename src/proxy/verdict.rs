@@ -51,6 +51,7 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         | ProxyError::CircuitOpen(_)
         | ProxyError::NoHealthyEndpoint(_)
         | ProxyError::DeadlineExceeded
+        | ProxyError::UpgradedIdle
         | ProxyError::Panic => Verdict::Ignored,
     }
 }

@@ -20,6 +20,8 @@ pub enum Timer {
     Connect,
     /// Of silence while an answer is awaited.
     Idle,
+    /// Of silence on a connection that was upgraded.
+    UpgradedIdle,
 }
 
 impl Snapshot {
@@ -27,7 +29,9 @@ impl Snapshot {
     pub fn timer(&self, timer: Timer, route: &str, upstream: &str) -> Option<(String, String)> {
         let (key, value) = match timer {
             Timer::Request | Timer::Attempt => self.route_timer(timer, route)?,
-            Timer::Connect | Timer::Idle => self.upstream_timer(timer, upstream)?,
+            Timer::Connect | Timer::Idle | Timer::UpgradedIdle => {
+                self.upstream_timer(timer, upstream)?
+            }
         };
         Some((key, Pretty::Time(value).to_string()))
     }
@@ -100,6 +104,10 @@ impl Snapshot {
             Timer::Connect => (
                 format!("upstreams.{upstream}.timeouts.connect"),
                 section.timeouts.connect,
+            ),
+            Timer::UpgradedIdle => (
+                format!("upstreams.{upstream}.timeouts.upgraded_idle"),
+                section.timeouts.upgraded_idle?,
             ),
             _ => (
                 format!("upstreams.{upstream}.timeouts.idle"),

@@ -15,6 +15,7 @@ use super::mirror::MirrorFamilies;
 use super::protocol::{ProtocolFamilies, ProtocolMetrics};
 use super::spans::SpanFamilies;
 use super::tls::TlsFamilies;
+use super::upgrade::{UpgradeFamilies, UpgradeMetrics};
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct Metrics {
     pub(super) traces: SpanFamilies,
     pub(super) tls: TlsFamilies,
     protocol: ProtocolFamilies,
+    upgrades: UpgradeFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -75,6 +77,8 @@ pub struct EndpointMetrics {
 pub struct UpstreamMetrics {
     /// Attempts that followed a failed one.
     pub retries: IntCounter,
+    /// Connections that stopped speaking HTTP.
+    pub upgrades: UpgradeMetrics,
     not_retried: Box<[IntCounter]>,
 }
 
@@ -198,6 +202,7 @@ impl Metrics {
             traces: SpanFamilies::new(&families)?,
             tls: TlsFamilies::new(&families)?,
             protocol: ProtocolFamilies::new(&families)?,
+            upgrades: UpgradeFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",
@@ -271,6 +276,7 @@ impl Metrics {
         let not_retried = &self.upstreams.not_retried;
         UpstreamMetrics {
             retries: self.upstreams.retries.with_label_values(&[upstream]),
+            upgrades: self.upgrades.handles(upstream),
             not_retried: reasons
                 .iter()
                 .map(|reason| not_retried.with_label_values(&[upstream, reason]))

@@ -18,4 +18,5 @@ mod spans;
 pub mod time;
 pub mod tls;
 pub mod trace;
+pub mod upgrade;
 pub mod writer;

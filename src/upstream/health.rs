@@ -5,6 +5,8 @@
 //! A check is bounded in time and size, whatever the endpoint does: it opens a connection of its own, asks one question
 //! and closes. A redirect is an answer like any other and is not followed.
 
+mod grpc;
+
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -38,6 +40,9 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// Who asks.
+const AGENT: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"), " (health check)");
 
 /// How an upstream's endpoints are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,17 @@ pub enum Question {
     Tcp,
     /// What a GET is answered with.
     Http(HttpQuestion),
+    /// What its gRPC health service says.
+    Grpc(GrpcQuestion),
+}
+
+/// A call of `grpc.health.v1.Health/Check`; only SERVING is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcQuestion {
+    /// The service asked about; empty: the server as a whole.
+    pub service: Box<str>,
+    /// The `:authority`; `None`: the endpoint's address.
+    pub host: Option<Authority>,
 }
 
 /// A GET and the answers to it that are good.
@@ -195,6 +211,7 @@ pub async fn ask(address: SocketAddr, check: &HealthCheck) -> Result<(), String>
         match &check.question {
             Question::Tcp => Ok(()),
             Question::Http(question) => get(stream, address, question).await,
+            Question::Grpc(question) => grpc::ask(stream, address, question).await,
         }
     };
     let limit = check.timeout;
@@ -278,8 +295,7 @@ impl HttpQuestion {
         let host = host.or_else(|| HeaderValue::from_str(&address.to_string()).ok());
         let headers = request.headers_mut();
         headers.extend(host.map(|host| (HOST, host)));
-        let agent = concat!("outrigger/", env!("CARGO_PKG_VERSION"), " (health check)");
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         request
     }

@@ -361,6 +361,11 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether an endpoint itself reset the stream, and so said with a code of its own what had happened.
+pub fn is_reset(error: &hyper::Error) -> bool {
+    reason(error).is_some_and(|error| error.is_remote() && error.is_reset())
+}
+
 /// Whether an endpoint broke the protocol, as far as this side or the error code tells.
 pub fn is_protocol_error(error: &hyper::Error) -> bool {
     reason(error).is_some_and(|error| {

@@ -61,6 +61,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// How long an endpoint may neither send nor take anything while its answer is awaited.
     pub idle_timeout: Duration,
+    /// How long nothing may move on a connection that was upgraded; `None`: for ever.
+    pub upgraded_idle: Option<Duration>,
     /// What is spoken with its endpoints.
     pub protocol: Protocol,
     /// What the pools keep.

@@ -118,6 +118,11 @@ impl Upload {
         }
     }
 
+    /// Whether the client was not yet asked for any of it.
+    pub fn is_untouched(&self) -> bool {
+        self.state() == UploadState::Flowing && self.bytes() == 0
+    }
+
     /// Whether another attempt can send it from its beginning.
     pub fn replayable(&self) -> Replayable {
         if self.state() == UploadState::Failed {

@@ -151,6 +151,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
         outlier: Some(rules(50)),
         connect_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
+        upgraded_idle: None,
         pool: PoolSettings {
             max_idle: 1,
             idle_timeout: Duration::from_secs(1),

@@ -92,7 +92,9 @@ fn much_data_goes_both_ways() {
 fn a_client_that_goes_away_ends_the_apps_side() {
     let (ended, told) = std::sync::mpsc::channel();
     let origin = Origin::start(move |_, peer| {
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+        peer.send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
         peer.is_closed();
         ended.send(()).unwrap();
         Then::Close
@@ -159,4 +161,212 @@ fn a_switched_connection_still_counts() {
     assert_eq!(proxy.app().connections(), [1]);
     drop(client);
     eventually("it has ended", || proxy.app().connections() == [0]);
+}
+
+/// Switches to what `switch` says, then echoes.
+fn switching(switch: &'static str) -> Origin {
+    Origin::start(move |request, peer| {
+        let body = peer.body(request);
+        peer.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{switch}\r\n{}",
+            String::from_utf8(body).unwrap()
+        ));
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = peer.reader.read(&mut bytes) {
+            peer.send(&bytes[..count]);
+        }
+        Then::Close
+    })
+}
+
+fn asking(fields: &str) -> String {
+    format!("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n{fields}\r\n")
+}
+
+#[test]
+fn a_pipe_in_which_nothing_moves_is_closed_and_the_key_is_named() {
+    let origin = switching("upgrade: websocket\r\n");
+    let address = origin.address();
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0, forward: app, timeouts: {{ idle: 100ms }} }}\nupstreams:\n  \
+         app: {{ endpoints: [{address}], timeouts: {{ idle: 100ms, upgraded_idle: 800ms }} }}\n"
+    ));
+    let mut client = proxy.client();
+    client.send(asking("upgrade: websocket\r\n"));
+    assert_eq!(client.read_head().unwrap().status(), 101);
+    let begun = std::time::Instant::now();
+    for _ in 0..6 {
+        // Much longer than the idle times of HTTP, which do not count anymore, and all together longer than its own.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        client.send("x");
+        assert_eq!(client.bytes(1), b"x");
+    }
+    assert!(begun.elapsed().as_millis() >= 1200);
+    let quiet = std::time::Instant::now();
+    assert!(client.is_closed());
+    let elapsed = quiet.elapsed().as_millis();
+    assert!((590..5000).contains(&elapsed), "{elapsed} ms");
+    let line = proxy.access_line("/chat");
+    assert_eq!(line["reason"], "upgraded_idle_timeout");
+    assert_eq!(line["limit"]["key"], "upstreams.app.timeouts.upgraded_idle");
+    assert_eq!(line["limit"]["value"], "800ms");
+    eventually("the app's side is closed", || origin.open() == 0);
+}
+
+#[test]
+fn pipes_are_counted_with_their_bytes() {
+    let origin = echo();
+    let proxy = Proxy::before(origin.address());
+    let open = "outrigger_upgraded_connections{upstream=\"app\"}";
+    let total = "outrigger_upgrades_total{upstream=\"app\"}";
+    let bytes = |way| {
+        proxy.metric(&format!(
+            "outrigger_upgraded_bytes_total{{upstream=\"app\",way=\"{way}\"}}"
+        ))
+    };
+    assert_eq!((proxy.metric(open), proxy.metric(total)), (0.0, 0.0));
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.read_head().unwrap().status(), 101);
+    assert_eq!(client.bytes(5), b"ready");
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"HELLO");
+    assert_eq!((proxy.metric(open), proxy.metric(total)), (1.0, 1.0));
+    assert_eq!((bytes("up"), bytes("down")), (5.0, 10.0));
+    drop(client);
+    eventually("it has ended", || proxy.metric(open) == 0.0);
+    assert_eq!(proxy.metric(total), 1.0);
+    let line = proxy.access_line("/chat");
+    assert_eq!(line["bytes_in"], 5);
+}
+
+#[test]
+fn the_app_chooses_among_several_protocols() {
+    let origin = switching("upgrade: chat/2\r\n");
+    let proxy = Proxy::before(origin.address());
+    for fields in [
+        "upgrade: websocket, chat/2\r\n",
+        "upgrade: websocket\r\nupgrade: Chat/2\r\n",
+        "upgrade: h2c, websocket, HTTP/2.0, TLS/1.0,chat/2\r\n",
+    ] {
+        let mut client = proxy.client();
+        client.send(asking(fields));
+        let head = client.read_head().unwrap();
+        assert_eq!(
+            (head.status(), head.header("upgrade")),
+            (101, Some("chat/2"))
+        );
+        client.send("x");
+        assert_eq!(client.bytes(1), b"x");
+    }
+    for request in origin.requests() {
+        let asked = request.header("upgrade").unwrap().to_ascii_lowercase();
+        assert_eq!(asked, "websocket, chat/2");
+    }
+}
+
+#[test]
+fn nobody_gets_past_the_routes_by_switching_to_another_http() {
+    // An app that would switch to h2c, whatever it is asked.
+    let origin = Origin::start(|request, peer| {
+        assert_eq!(request.header("upgrade"), None);
+        assert_eq!(request.header("http2-settings"), None);
+        peer.answer("200 OK", "plain");
+        Then::KeepAlive
+    });
+    let proxy = Proxy::before(origin.address());
+    for protocol in [
+        "h2c",
+        "H2C",
+        "h2",
+        "HTTP/2.0",
+        "TLS/1.0",
+        "h2c, http/1.1",
+        " , ",
+    ] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: {protocol}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n"
+        ));
+        let answer = client.read();
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (200, "plain"),
+            "{protocol}"
+        );
+    }
+}
+
+#[test]
+fn a_switch_to_something_else_than_was_asked_for_is_a_fault_of_the_app() {
+    for switch in ["upgrade: h2c\r\n", "upgrade: websocket, h2c\r\n"] {
+        let origin = switching(switch);
+        let proxy = Proxy::before(origin.address());
+        let mut client = proxy.client();
+        client.send(asking("upgrade: websocket, h2c\r\n"));
+        let answer = client.read();
+        assert_eq!(answer.status(), 502, "{switch}");
+        assert_eq!(answer.json()["code"], "UPSTREAM_PROTOCOL_ERROR");
+        eventually("the app's side is closed", || origin.open() == 0);
+    }
+}
+
+#[test]
+fn an_upgrade_may_have_a_body() {
+    let origin = switching("upgrade: x\r\n");
+    let proxy = Proxy::before(origin.address());
+    for framing in [
+        "content-length: 3\r\n\r\nabc",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n{framing}early"
+        ));
+        assert_eq!(client.read_head().unwrap().status(), 101);
+        assert_eq!(client.bytes(8), b"abcearly");
+    }
+}
+
+#[test]
+fn a_refused_upgrade_leaves_an_ordinary_connection() {
+    let origin = Origin::start(|request, peer| {
+        let body = peer.body(request);
+        peer.send(format!(
+            "HTTP/1.1 426 Upgrade Required\r\nupgrade: chat/3\r\nconnection: upgrade\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        ));
+        peer.send(body);
+        Then::KeepAlive
+    });
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client.send("POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nno");
+        let answer = client.read();
+        assert_eq!((answer.status(), answer.text().as_str()), (426, "no"));
+    }
+    assert_eq!(origin.connections(), 1);
+    assert_eq!(
+        proxy.metric("outrigger_upgrades_total{upstream=\"app\"}"),
+        0.0
+    );
+}
+
+#[test]
+fn an_orderly_end_lets_a_drain_finish_early() {
+    let origin = echo();
+    let proxy = Proxy::with(origin.address(), "drain: { timeout: 60s }");
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.read_head().unwrap().status(), 101);
+    client.bytes(5);
+    let begun = std::time::Instant::now();
+    let draining = std::thread::spawn(move || proxy.drain());
+    client.send("still here");
+    assert_eq!(client.bytes(10), b"STILL HERE");
+    client.stream().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.bytes(3), b"bye");
+    draining.join().unwrap();
+    assert!(begun.elapsed() < crate::support::PATIENCE);
 }

@@ -18,6 +18,10 @@ GRAFANA_SDK_BUILD=1769699998
 TOXIPROXY_VERSION=v2.12.0
 ENVOY_VERSION=1.40.0
 ROTEL_VERSION=0.0.1a15
+GRPC_GO_VERSION=v1.85.0
+GRPCIO_VERSION=1.85.3
+GRPCIO_TOOLS_VERSION=1.85.1 # of its health and reflection services
+WEBSOCKETS_VERSION=17.4
 MUSL_TARGET=x86_64-unknown-linux-musl
 
 peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
@@ -49,7 +53,7 @@ install_ci() {
     local missing=()
     want curl curl; want nginx nginx; want wrk wrk; want h2load nghttp2-client; want ab apache2-utils
     want buildah buildah; want musl-gcc musl-tools; want node nodejs; want python3 python3
-    want chromium chromium
+    want chromium chromium; want openssl openssl
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     install_prometheus
@@ -57,6 +61,11 @@ install_ci() {
     add_musl_target
     install_helm
     install_toxiproxy
+    install_grpc_interop client
+    install_grpc_interop server
+    python_program "grpcio-$GRPCIO_VERSION" "grpcio==$GRPCIO_VERSION" "grpcio-health-checking==$GRPCIO_TOOLS_VERSION" \
+        "grpcio-reflection==$GRPCIO_TOOLS_VERSION"
+    python_program "websockets-$WEBSOCKETS_VERSION" "websockets==$WEBSOCKETS_VERSION"
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
     install_rotel
 }
@@ -163,14 +172,29 @@ install_rotel() {
     proves rotel-agent version
 }
 
-# A PyPI package in a virtual environment of its own, $peers/NAME.
+# One side of grpc-go's interop suite: both programs are named by their folder alone.
+install_grpc_interop() {
+    local side=$1 folder="$peers/grpc-interop-$GRPC_GO_VERSION/$1"
+    if [ ! -x "$folder/$side" ]; then
+        has go || die "gRPC's interop $side is built with Go, which is not installed"
+        say "building gRPC's interop $side $GRPC_GO_VERSION"
+        CGO_ENABLED=0 GOBIN="$folder" GOFLAGS=-buildvcs=false quietly go install -ldflags '-s -w' \
+            "google.golang.org/grpc/interop/$side@$GRPC_GO_VERSION" ||
+            die "gRPC's interop $side $GRPC_GO_VERSION could not be built"
+    fi
+    ln -sfn "$folder/$side" "$peers/bin/grpc-interop-$side"
+    has "grpc-interop-$side" || die "grpc-interop-$side is not where it should be"
+}
+
+# PyPI packages in a virtual environment of their own, $peers/NAME.
 python_program() {
-    local requirement=$2 folder="$peers/$1"
+    local folder="$peers/$1"
+    shift
     [ -e "$folder/.complete" ] && return 0
-    say "installing $requirement from PyPI"
+    say "installing $* from PyPI"
     rm -rf "$folder"
     quietly python3 -m venv "$folder" || die "python3 -m venv failed: is python3-venv installed?"
-    quietly "$folder/bin/python" -m pip install --quiet "$requirement" || die "pip could not install $requirement"
+    quietly "$folder/bin/python" -m pip install --quiet "$@" || die "pip could not install $*"
     touch "$folder/.complete"
 }
 
@@ -193,6 +217,8 @@ write_env() {
 export PATH="$peers/bin:\$PATH"
 export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin/python"
 export PEERS_GRAFANA_PYTHON="$peers/grafana-sdk-$GRAFANA_SDK_VERSION/bin/python"
+export PEERS_GRPC_PYTHON="$peers/grpcio-$GRPCIO_VERSION/bin/python"
+export PEERS_WEBSOCKETS_PYTHON="$peers/websockets-$WEBSOCKETS_VERSION/bin/python"
 END
     mv "$peers/env.sh.new" "$peers/env.sh"
 }

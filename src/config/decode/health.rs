@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{HealthCheck, HealthQuestion, Located};
@@ -15,17 +14,23 @@ use super::fields::{Fields, Item};
 use super::{keys, scalars};
 use scalars::{MAX_TIME, MIN_TIME};
 
-const HINT: &str = "write `tcp` or `{ http: /healthz }`";
+const HINT: &str = "write `tcp`, `grpc` or `{ http: /healthz }`";
 
-/// Reads `tcp`, or a mapping with `http` or `tcp`.
+/// Longest name of a gRPC service.
+const MAX_SERVICE: usize = 255;
+
+/// Reads `tcp`, `grpc`, or a mapping with `http`, `grpc` or `tcp`.
 pub(super) fn health_check(item: &Item<'_>, out: &mut Diagnostics) -> Option<HealthCheck> {
     if matches!(item.node.value, Value::Scalar(_) | Value::Null) {
-        let found = scalars::scalar(item, "`tcp` or a mapping", HINT, out)?;
-        if found.value() == "tcp" {
-            return Some(check(HealthQuestion::Tcp));
-        }
-        out.push(item.wrong("`tcp` or a mapping").label(HINT));
-        return None;
+        let what = "`tcp`, `grpc` or a mapping";
+        return match scalars::scalar(item, what, HINT, out)?.value() {
+            "tcp" => Some(check(HealthQuestion::Tcp)),
+            "grpc" => Some(check(WHOLE_SERVER)),
+            _ => {
+                out.push(item.wrong(what).label(HINT));
+                None
+            }
+        };
     }
     let fields = Fields::of(item.clone(), keys::HEALTH_CHECK, out)?;
     let mut check = check(question(item, &fields, out)?);
@@ -74,25 +79,33 @@ fn time(item: &Item<'_>, out: &mut Diagnostics) -> Option<Duration> {
     scalars::duration(item, MIN_TIME..=MAX_TIME, out)
 }
 
+/// What an entry of a mapping asks.
+type Reader = fn(Item<'_>, &mut Diagnostics) -> Option<HealthQuestion>;
+
 fn question(item: &Item<'_>, fields: &Fields<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
-    match (fields.get("http"), fields.get("tcp")) {
-        (Some(_), Some(tcp)) => {
-            let message = format!("{} has both `http` and `tcp`", item.title());
-            let label = "remove it; `http` opens a connection as well";
-            out.push(Diagnostic::error(message).at(tcp.key).label(label));
-            None
+    let readers: [(&str, Reader); 3] = [
+        ("http", http),
+        ("grpc", grpc),
+        ("tcp", |item, out| no_keys(&item, out)),
+    ];
+    let mut asked = readers
+        .iter()
+        .filter_map(|&(key, read)| Some((key, fields.get(key)?, read)));
+    let Some((first, entry, read)) = asked.next() else {
+        if readers.iter().all(|(key, _)| !fields.is_mistyped(key)) {
+            let message = format!("{} asks nothing", item.title());
+            let label = "add `http: /healthz`, `grpc: {}` or `tcp: {}`";
+            out.push(Diagnostic::error(message).at(item.key).label(label));
         }
-        (Some(http), None) => self::http(http, out),
-        (None, Some(tcp)) => no_keys(&tcp, out),
-        (None, None) => {
-            if !fields.is_mistyped("http") && !fields.is_mistyped("tcp") {
-                let message = format!("{} asks nothing", item.title());
-                let label = "add `http: /healthz` or `tcp: {}`";
-                out.push(Diagnostic::error(message).at(item.key).label(label));
-            }
-            None
-        }
+        return None;
+    };
+    if let Some((second, more, _)) = asked.next() {
+        let message = format!("{} has both `{first}` and `{second}`", item.title());
+        let label = format!("remove it; `{first}` opens a connection as well");
+        out.push(Diagnostic::error(message).at(more.key).label(label));
+        return None;
     }
+    read(entry, out)
 }
 
 fn no_keys(item: &Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
@@ -129,6 +142,54 @@ fn http(item: Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
     })
 }
 
+const WHOLE_SERVER: HealthQuestion = HealthQuestion::Grpc {
+    service: String::new(),
+    host: None,
+};
+
+/// `{}`, `{ service: … }`, or the service alone.
+fn grpc(item: Item<'_>, out: &mut Diagnostics) -> Option<HealthQuestion> {
+    match &item.node.value {
+        Value::Null => return Some(WHOLE_SERVER),
+        Value::Scalar(_) => {
+            let service = service(&item, out)?;
+            return Some(HealthQuestion::Grpc {
+                service,
+                host: None,
+            });
+        }
+        _ => {}
+    }
+    let fields = Fields::of(item, keys::HEALTH_GRPC, out)?;
+    let host = fields.get("host").and_then(|item| host(&item, out));
+    let service = fields.get("service").map(|item| service(&item, out));
+    Some(HealthQuestion::Grpc {
+        service: service.unwrap_or_else(|| Some(String::new()))?,
+        host,
+    })
+}
+
+fn service(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
+    // The protocol's own word for the server as a whole.
+    if matches!(&item.node.value, Value::Scalar(scalar) if scalar.value().is_empty()) {
+        return Some(String::new());
+    }
+    let hint = "write a name: `shop.v1.Cart`";
+    let found = scalars::scalar(item, "a name", hint, out)?;
+    let name = found.value();
+    let fits = name.len() <= MAX_SERVICE && name.chars().all(|c| c.is_ascii_graphic() && c != '/');
+    if fits {
+        return Some(name.to_owned());
+    }
+    let message = format!(
+        "{} of {} is no name of a service",
+        found.words(),
+        item.title()
+    );
+    out.push(Diagnostic::error(message).at(item.at()).label(hint));
+    None
+}
+
 fn path(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
     let found = scalars::scalar(item, "a path", "write `/healthz`", out)?;
     let text = found.value();
@@ -144,8 +205,7 @@ fn path(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
 fn host(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
     let hint = "write a host name";
     let found = scalars::scalar(item, "a host name", hint, out)?;
-    let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '@' | '?' | '#');
-    if HeaderValue::from_str(found.value()).is_ok() && found.value().chars().all(legal) {
+    if !found.value().contains('@') && found.value().parse::<Authority>().is_ok() {
         return Some(found.value().to_owned());
     }
     let message = format!("{} of {} is not a host name", found.words(), item.title());

@@ -162,6 +162,7 @@ pub(super) const DISCOVERY: &[&str] = &["file"];
 /// `upstreams.*.health_check`
 pub(super) const HEALTH_CHECK: &[&str] = &[
     "http",
+    "grpc",
     "tcp",
     "interval",
     "interval_down",
@@ -172,6 +173,8 @@ pub(super) const HEALTH_CHECK: &[&str] = &[
 ];
 /// `upstreams.*.health_check.http`
 pub(super) const HEALTH_HTTP: &[&str] = &["path", "host", "expect"];
+/// `upstreams.*.health_check.grpc`
+pub(super) const HEALTH_GRPC: &[&str] = &["service", "host"];
 /// `upstreams.*.outlier`
 pub(super) const OUTLIER: &[&str] = &[
     "consecutive_failures",
@@ -187,7 +190,7 @@ pub(super) const DNS: &[&str] = &["servers", "family", "timeout"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
-pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle"];
+pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle", "upgraded_idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
 /// `upstreams.*.http2`
@@ -269,6 +272,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("upstreams.*.discovery", DISCOVERY),
     ("upstreams.*.health_check", HEALTH_CHECK),
     ("upstreams.*.health_check.http", HEALTH_HTTP),
+    ("upstreams.*.health_check.grpc", HEALTH_GRPC),
     ("upstreams.*.outlier", OUTLIER),
     ("upstreams.*.outlier.success_rate", SUCCESS_RATE),
     ("dns", DNS),

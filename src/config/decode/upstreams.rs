@@ -183,6 +183,12 @@ fn timeouts(item: Item<'_>, timeouts: &mut UpstreamTimeouts, out: &mut Diagnosti
             .and_then(|item| scalars::duration(&item, MIN_TIME..=MAX_TIME, out));
         *target = read.unwrap_or(*target);
     }
+    if let Some(read) = fields
+        .get("upgraded_idle")
+        .and_then(|item| scalars::duration_or_off(&item, out))
+    {
+        timeouts.upgraded_idle = read;
+    }
 }
 
 fn pool(item: Item<'_>, pool: &mut Pool, out: &mut Diagnostics) {

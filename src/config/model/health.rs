@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::Located;
 
-/// `upstreams.*.health_check`: `tcp`, or a mapping with `http` or `tcp`.
+/// `upstreams.*.health_check`: `tcp`, `grpc`, or a mapping with `http`, `grpc` or `tcp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `http` or `tcp`: what is asked.
+    /// `http`, `grpc` or `tcp`: what is asked.
     pub question: HealthQuestion,
     /// `interval`: from one check to the next while the endpoint is healthy, ± 10 %. Default 5 s.
     pub interval: Located<Duration>,
@@ -40,6 +40,13 @@ pub enum HealthQuestion {
         host: Option<String>,
         /// `expect`: good statuses, each a number or a range. Default `[200-299]`.
         expect: Vec<RangeInclusive<u16>>,
+    },
+    /// `grpc`: what `grpc.health.v1.Health/Check` says, over HTTP/2 without TLS.
+    Grpc {
+        /// `service`: the one asked about, at most 255 characters. Default: empty, the server as a whole.
+        service: String,
+        /// `host`: the `:authority`. Default: the endpoint's address.
+        host: Option<String>,
     },
 }
 

@@ -70,6 +70,9 @@ pub struct UpstreamTimeouts {
     pub connect: Duration,
     /// `idle`: the upstream sends and takes nothing although its answer is awaited. Default 60 s.
     pub idle: Duration,
+    /// `upgraded_idle`: nothing moves on a connection that was upgraded, to WebSocket for example; `None` (`off`):
+    /// unlimited. Default 1 h.
+    pub upgraded_idle: Option<Duration>,
 }
 
 impl Default for UpstreamTimeouts {
@@ -77,6 +80,7 @@ impl Default for UpstreamTimeouts {
         Self {
             connect: Duration::from_secs(1),
             idle: Duration::from_secs(60),
+            upgraded_idle: Some(Duration::from_secs(3600)),
         }
     }
 }

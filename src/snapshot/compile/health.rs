@@ -9,7 +9,7 @@ use crate::policy::health::Thresholds;
 use crate::policy::outlier::{Rules, SuccessRate};
 use crate::upstream::Protocol;
 use crate::upstream::discover::dns::{DnsSettings, Family};
-use crate::upstream::health::{HealthCheck, HttpQuestion, Question};
+use crate::upstream::health::{GrpcQuestion, HealthCheck, HttpQuestion, Question};
 
 /// Pace of the checks of an endpoint that is down, unless healthy ones are checked more often.
 const INTERVAL_DOWN: Duration = Duration::from_secs(1);
@@ -32,16 +32,25 @@ pub(super) fn health_check(upstream: &model::Upstream, protocol: Protocol) -> Op
 }
 
 fn question(section: &HealthQuestion, protocol: Protocol) -> Option<Question> {
-    let HealthQuestion::Http { path, host, expect } = section else {
-        return Some(Question::Tcp);
-    };
-    let host = host.as_deref().map(HeaderValue::from_str);
-    Some(Question::Http(HttpQuestion {
-        path: path.parse().ok()?,
-        host: host.transpose().ok()?,
-        expect: expect.as_slice().into(),
-        protocol,
-    }))
+    Some(match section {
+        HealthQuestion::Tcp => Question::Tcp,
+        HealthQuestion::Http { path, host, expect } => {
+            let host = host.as_deref().map(HeaderValue::from_str);
+            Question::Http(HttpQuestion {
+                path: path.parse().ok()?,
+                host: host.transpose().ok()?,
+                expect: expect.as_slice().into(),
+                protocol,
+            })
+        }
+        HealthQuestion::Grpc { service, host } => {
+            let host = host.as_deref().map(str::parse);
+            Question::Grpc(GrpcQuestion {
+                service: service.as_str().into(),
+                host: host.transpose().ok()?,
+            })
+        }
+    })
 }
 
 pub(super) fn outlier(section: &model::Outlier) -> Rules {

@@ -15,6 +15,7 @@ use crate::route::mirror::MAX_IN_FLIGHT;
 use crate::snapshot::Snapshot;
 use crate::snapshot::limits::Limits;
 use crate::telemetry::limits::Scope;
+use crate::telemetry::metrics::UpstreamMetrics;
 use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::http2::Http2Settings;
@@ -99,17 +100,20 @@ fn compile_upstream(
         limits: upstream_limits(section, limits, before, environment),
         connect_timeout: section.timeouts.connect,
         idle_timeout: section.timeouts.idle,
+        upgraded_idle: section.timeouts.upgraded_idle,
         protocol: protocol(section.protocol),
         pool: pool_settings(section, preserve_header_case),
         failure: classifier(&section.failure),
         breakers,
         copies,
         retry_budget: budget(section, before),
-        metrics: environment.metrics.retries(
-            &section.name.value,
-            &NotRetried::ALL.map(NotRetried::as_str),
-        ),
+        metrics: retry_metrics(section, environment),
     }
+}
+
+fn retry_metrics(section: &model::Upstream, environment: &Environment) -> UpstreamMetrics {
+    let reasons = NotRetried::ALL.map(NotRetried::as_str);
+    environment.metrics.retries(&section.name.value, &reasons)
 }
 
 /// With HTTP/1 a request takes a connection for itself, so the limit of connections is one of requests, too.

@@ -2,7 +2,7 @@
 
 use super::circuit_breaker::{write_breaker, write_failure};
 use super::{Lines, limits, list, time, word};
-use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream};
+use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream, UpstreamTimeouts};
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     let mut line = |key: &str, value: String| {
@@ -18,8 +18,7 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         line("discovery.file", discovery.file.value.clone());
     }
     line("balance", word(&upstream.balance));
-    line("timeouts.connect", time(upstream.timeouts.connect));
-    line("timeouts.idle", time(upstream.timeouts.idle));
+    write_timeouts(&mut line, &upstream.timeouts);
     line("pool.max_idle", upstream.pool.max_idle.to_string());
     line("pool.idle_timeout", time(upstream.pool.idle_timeout));
     line(
@@ -101,24 +100,37 @@ pub(super) fn write_dns(lines: &mut Lines, dns: &Dns) {
     line("timeout", time(dns.timeout));
 }
 
+fn write_timeouts(line: &mut impl FnMut(&str, String), timeouts: &UpstreamTimeouts) {
+    line("timeouts.connect", time(timeouts.connect));
+    line("timeouts.idle", time(timeouts.idle));
+    let upgraded = timeouts.upgraded_idle;
+    line(
+        "timeouts.upgraded_idle",
+        upgraded.map_or("off".into(), time),
+    );
+}
+
 fn share(share: std::num::NonZeroU8) -> String {
     format!("{share}%")
 }
 
 fn asks(check: &HealthCheck) -> String {
-    let HealthQuestion::Http { path, host, expect } = &check.question else {
-        return "tcp".into();
+    let of_host = |host: &Option<String>| {
+        let host = host.as_ref().map(|host| format!(" host {host}"));
+        host.unwrap_or_default()
     };
-    let host = host.as_ref().map(|host| format!(" host {host}"));
+    let (path, host, expect) = match &check.question {
+        HealthQuestion::Tcp => return "tcp".into(),
+        HealthQuestion::Grpc { service, host } => {
+            return format!("grpc service `{service}`{}", of_host(host));
+        }
+        HealthQuestion::Http { path, host, expect } => (path, host, expect),
+    };
     let expect = expect
         .iter()
         .map(|range| match (range.start(), range.end()) {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
         });
-    format!(
-        "http {path}{} expect {}",
-        host.unwrap_or_default(),
-        list(expect)
-    )
+    format!("http {path}{} expect {}", of_host(host), list(expect))
 }
