@@ -263,6 +263,7 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         reason: None,
         cause: None,
         limit: None,
+        limit_at: None,
         not_retried: None,
         queued: Duration::ZERO,
         observed: None,

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use super::io::TrackedIo;
 use super::sniff::{Protocol, sniff};
 use super::state::{ConnState, Order};
-use crate::proxy::respond::HEADER_TIMEOUT;
+use crate::proxy::error::ProxyError;
+use crate::proxy::respond::before_a_request;
 use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
 use crate::proxy::{ConnInfo, Engine};
@@ -74,7 +75,8 @@ pub async fn serve(
                 && let Some(parts) = Pin::into_inner(connection).into_parts()
             {
                 // Best effort: a client that is not there anymore does not read it.
-                let _ = parts.io.inner().stream().try_write(HEADER_TIMEOUT);
+                let answer = before_a_request(&engine, &info, &ProxyError::HeaderTimeout);
+                let _ = parts.io.inner().stream().try_write(&answer);
             }
             end
         }

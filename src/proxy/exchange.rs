@@ -73,6 +73,7 @@ impl Exchange {
             reason: None,
             cause: None,
             limit: None,
+            limit_at: None,
             not_retried: None,
             queued: Duration::ZERO,
             observed: None,
@@ -115,6 +116,8 @@ impl Exchange {
             record.reason = Some(error.reason());
             record.cause = error.cause();
             record.limit = limits::reached(&self.snapshot, &record, error);
+            let places = &self.snapshot.config.places;
+            record.limit_at = (record.limit.as_ref()).and_then(|it| places.find(&it.key));
         }
     }
 
@@ -171,7 +174,7 @@ impl Drop for Exchange {
                 .finished(&record.method, status, record.duration.as_secs_f64());
         }
         if let Some(reason) = record.reason {
-            record.route.failed(reason);
+            record.route.failed(reason.as_str());
         }
         if self.snapshot.access_log {
             self.engine

@@ -17,6 +17,10 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
         let (key, value) = snapshot.min_body_rate(&record.route.listener)?;
         return Some(Limit { key, value });
     }
+    if matches!(error, ProxyError::HeaderTimeout) {
+        let (key, value) = snapshot.header_timeout(&record.route.listener)?;
+        return Some(Limit { key, value });
+    }
     let timer = match error {
         ProxyError::RequestTimeout => Timer::Request,
         ProxyError::AttemptTimeout => Timer::Attempt,

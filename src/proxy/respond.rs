@@ -4,47 +4,81 @@
 //! file trusts (loopback, unless it says otherwise) read all of it; strangers get the code, a message without names and
 //! the request id, by which an operator finds the rest in the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
+use super::{ConnInfo, Engine};
 use crate::route::Reply;
 use crate::telemetry::record::{Limit, RequestRecord};
 use crate::telemetry::route::NO_ROUTE;
-use crate::upstream::connect::ConnectError;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// What a client reads that did not finish its request's head in time. There is no exchange yet to answer in, so the
-/// connection writes it as it stands.
-pub const HEADER_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 165\r\n\r\n\
-{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time (`timeouts.request_header` of the listener)\",\"details\":{\"side\":\"downstream\"}}";
-
 /// The answer to a request that met `error`.
 pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
+    let (headers, body) = tell(exchange, error);
+    let mut response = Response::new(ProxyBody::full(body));
+    *response.status_mut() = error.status();
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The answer to a client whose request's head never was complete, as bytes: nobody else can write it for us. It has a
+/// record like any other, only without a method and a path.
+pub fn before_a_request(
+    engine: &Arc<Engine>,
+    connection: &Arc<ConnInfo>,
+    error: &ProxyError,
+) -> Vec<u8> {
+    let snapshot = engine.snapshots.load();
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let head = (method, Uri::from_static("*"));
+    let exchange = Exchange::open(engine, connection, snapshot, head);
+    let (headers, body) = tell(&exchange, error);
+    let status = error.status();
+    exchange.note(|record| record.status = Some(status));
+    exchange.sent(body.len());
+    let mut bytes = format!(
+        "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len()
+    )
+    .into_bytes();
+    for (name, value) in &headers {
+        let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+        bytes.extend_from_slice(&line.concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Notes that the exchange failed; head and body of what the client is told.
+fn tell(exchange: &Exchange, error: &ProxyError) -> (HeaderMap, String) {
     exchange.fail(error);
     let trusted = exchange
         .snapshot
         .forwarding
         .trusts(exchange.connection.peer.ip());
-    let (body, request_id) =
-        exchange.note(|record| (body(record, error, trusted), record.request_id.clone()));
-    let mut response = Response::new(ProxyBody::full(body.to_string()));
-    *response.status_mut() = error.status();
-    let headers = response.headers_mut();
+    let (body, request_id, status) = exchange.note(|record| {
+        (
+            body(record, error, trusted),
+            record.request_id.clone(),
+            proxy_status(record, error, trusted),
+        )
+    });
+    let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(status) = HeaderValue::from_str(&format!(
-        "outrigger; error={}; details=\"{}\"",
-        error_type(error),
-        error.reason()
-    )) {
+    if let Ok(status) = HeaderValue::from_str(&status) {
         headers.insert(PROXY_STATUS, status);
     }
     if let Some(id) = request_id {
@@ -56,7 +90,20 @@ pub fn respond(exchange: &Exchange, error: &ProxyError) -> Response<ProxyBody> {
         }
         headers.extend(refusal.headers.clone());
     }
-    response
+    (headers, body.to_string())
+}
+
+/// RFC 9209 §2. Whom we asked is nobody's business but a trusted peer's.
+fn proxy_status(record: &RequestRecord, error: &ProxyError, trusted: bool) -> String {
+    let facts = error.reason().facts();
+    let asked = record.attempts.last().filter(|_| trusted);
+    let next_hop = asked.map_or(String::new(), |attempt| {
+        format!("; next-hop=\"{}\"", attempt.endpoint)
+    });
+    format!(
+        "outrigger; error={}{next_hop}; details=\"{}\"",
+        facts.error_type, facts.code
+    )
 }
 
 /// The answer that sends a client to `location`.
@@ -101,8 +148,9 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         }
     };
     if trusted {
-        detail("side", Some(error.side().as_str().into()));
-        detail("phase", Some(error.phase().into()));
+        let facts = error.reason().facts();
+        detail("side", Some(facts.side.as_str().into()));
+        detail("phase", Some(facts.phase.as_str().into()));
         detail("listener", Some(record.route.listener.to_string()));
         detail(
             "route",
@@ -124,6 +172,7 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         let before = error.refusal().and_then(|it| it.last_error.clone());
         detail("last_error", error.cause().or(before));
         detail("not_retried", record.not_retried.map(Into::into));
+        detail("remedy", Some(facts.remedy.into()));
     }
     detail(
         "request_id",
@@ -134,7 +183,10 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
             .map(Into::into),
     );
     if let Some(limit) = limit {
-        let limit = json!({ "key": limit.key, "value": limit.value });
+        let mut limit = json!({ "key": limit.key, "value": limit.value });
+        if let Some(at) = &record.limit_at {
+            limit["at"] = (&**at).into();
+        }
         details.insert("limit".into(), limit);
     }
     let message = if trusted {
@@ -200,56 +252,5 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
         }
         // The others have no names to tell.
         _ => error.to_string(),
-    }
-}
-
-/// The error type of RFC 9209 §2.3 that comes closest.
-fn error_type(error: &ProxyError) -> &'static str {
-    match error {
-        ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
-        ProxyError::ClientBody
-        | ProxyError::ClientGone
-        | ProxyError::ClientIdle
-        | ProxyError::ClientTooSlow => "http_request_error",
-        ProxyError::NoRoute => "destination_not_found",
-        ProxyError::RateLimited(_) => "http_request_denied",
-        ProxyError::Overloaded(..) => "connection_limit_reached",
-        ProxyError::NoEndpoint(_)
-        | ProxyError::CircuitOpen(_)
-        | ProxyError::NoHealthyEndpoint(_) => "destination_unavailable",
-        ProxyError::Connect(ConnectError::Timeout(_)) => "connection_timeout",
-        ProxyError::Connect(ConnectError::Io(io))
-            if io.kind() == std::io::ErrorKind::ConnectionRefused =>
-        {
-            "connection_refused"
-        }
-        ProxyError::Connect(
-            ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full,
-        ) => "destination_ip_unroutable",
-        ProxyError::UpstreamReset(_) => "connection_terminated",
-        ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => "http_protocol_error",
-        ProxyError::UpstreamBody(_) => "http_response_incomplete",
-        ProxyError::UpstreamIdle
-        | ProxyError::RequestTimeout
-        | ProxyError::AttemptTimeout
-        | ProxyError::DeadlineExceeded => "http_response_timeout",
-        ProxyError::Panic => "proxy_internal_error",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fixed_answer_states_its_own_length() {
-        let text = std::str::from_utf8(HEADER_TIMEOUT).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.ends_with(&format!("content-length: {}", body.len())),
-            "{}",
-            body.len()
-        );
-        serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

@@ -35,10 +35,12 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         ProxyError::UpstreamProtocol(_) | ProxyError::UnaskedUpgrade => {
             Verdict::Failure(Failure::Protocol)
         }
-        ProxyError::BadRequest(_)
+        ProxyError::HeaderTimeout
+        | ProxyError::BadRequest(_)
         | ProxyError::ConnectMethod
         | ProxyError::NoRoute
         | ProxyError::NoEndpoint(_)
+        | ProxyError::Discovery(_)
         | ProxyError::ClientIdle
         | ProxyError::ClientTooSlow
         | ProxyError::ClientBody

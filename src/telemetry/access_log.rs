@@ -37,7 +37,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     write_phases(out, record);
     write_attempts(out, record);
     if let Some(reason) = record.reason {
-        text_field(out, ",\"reason\":", reason);
+        text_field(out, ",\"reason\":", reason.as_str());
     }
     if let Some(cause) = &record.cause {
         text_field(out, ",\"cause\":", cause);
@@ -45,6 +45,9 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     if let Some(limit) = &record.limit {
         text_field(out, ",\"limit\":{\"key\":", &limit.key);
         text_field(out, ",\"value\":", &limit.value);
+        if let Some(at) = &record.limit_at {
+            text_field(out, ",\"at\":", at);
+        }
         out.push(b'}');
     }
     if let Some(why) = record.not_retried {

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod mirror;
+pub mod reason;
 pub mod record;
 pub mod route;
 pub mod time;

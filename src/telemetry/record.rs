@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use super::reason::Reason;
 use super::route::RouteTelemetry;
 
 /// One request, from its head to the end of its answer.
@@ -30,11 +31,14 @@ pub struct RequestRecord {
     /// The status that was sent, unless the client had gone before.
     pub status: Option<StatusCode>,
     /// Why the proxy answered itself or cut the exchange; a code of the closed list.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Reason>,
     /// What the system said below the reason.
     pub cause: Option<String>,
     /// The limit of the configuration behind the reason.
     pub limit: Option<Limit>,
+    /// The file and line of that limit: `outrigger.yaml:12`; with `(default)` behind it where nothing is written, and then
+    /// the line of the section that it would be written in.
+    pub limit_at: Option<Box<str>>,
     /// Why a failed attempt was not followed by another one; a word of a closed list.
     pub not_retried: Option<&'static str>,
     /// How long it waited until a limit let it go on.

@@ -49,6 +49,7 @@ mod panic_threshold;
 mod panics;
 mod pool;
 mod rate_limit;
+mod reasons;
 mod redirect;
 mod reload;
 mod reload_under_load;

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+pub use super::places::Places;
 use super::source::Span;
 pub use actions::*;
 pub use circuit_breaker::*;
@@ -94,6 +95,8 @@ pub struct Config {
     /// `deadline_header`: the header in which a client says how many milliseconds it will wait, and in which the app is
     /// told how many are left; lower-cased. Default: none (`grpc-timeout` is always read).
     pub deadline_header: Option<String>,
+    /// On which line each key stands; not a part of what is compared.
+    pub places: Places,
 }
 
 impl Default for Config {
@@ -112,6 +115,7 @@ impl Default for Config {
             forwarded_headers: ForwardedHeaders::default(),
             header_case: HeaderCase::default(),
             deadline_header: None,
+            places: Places::default(),
         }
     }
 }
