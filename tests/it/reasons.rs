@@ -45,7 +45,9 @@ fn app(act: impl Fn(&Request, &mut Peer) + Send + Sync + 'static) -> Origin {
 
 /// An app that takes a request and says nothing.
 fn silent() -> Origin {
-    app(|_, peer| drop(peer.is_closed()))
+    app(|_, peer| {
+        peer.is_closed();
+    })
 }
 
 /// One GET through a proxy with limits in front of `address`.
@@ -193,7 +195,9 @@ fn half_a_body() -> Seen {
 }
 
 fn half_an_answer() -> Seen {
-    let origin = app(|_, peer| drop(peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")));
+    let origin = app(|_, peer| {
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");
+    });
     let proxy = Proxy::start(&without_retries(origin.address()));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -281,12 +285,17 @@ fn provoke(reason: Reason) -> Seen {
         // Nobody is allowed to connect to everybody.
         Reason::ConnectFailed => at_address("255.255.255.255:9".parse().unwrap(), ""),
         Reason::UpstreamReset => asked(
-            app(|_, peer| drop(peer.send("HTTP/1.1 200 OK\r\ncon"))),
+            app(|_, peer| {
+                peer.send("HTTP/1.1 200 OK\r\ncon");
+            }),
             [""; 3],
         ),
-        Reason::UpstreamProtocolError => {
-            asked(app(|_, peer| drop(peer.send("hello\r\n\r\n"))), [""; 3])
-        }
+        Reason::UpstreamProtocolError => asked(
+            app(|_, peer| {
+                peer.send("hello\r\n\r\n");
+            }),
+            [""; 3],
+        ),
         Reason::UpstreamIdleTimeout => asked(silent(), ["", "", ", timeouts: { idle: 100ms }"]),
         Reason::AttemptTimeout => asked(
             silent(),
@@ -313,6 +322,40 @@ fn provoke(reason: Reason) -> Seen {
         Reason::ClientGone => left(&format!("{GET}\r\n")),
         Reason::InternalError => defect(),
     }
+}
+
+#[test]
+fn the_limit_that_fired_is_told_with_its_line() {
+    let origin = silent();
+    let proxy = Proxy::start(&format!(
+        "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes:\n  - name: written\n    match: [{{ path: /written }}]\n    \
+         timeout: 100ms\n    forward: app\n  - name: idle\n    forward: app\n    retry: off\nupstreams:\n  app:\n    \
+         endpoints: [{}]\n    timeouts: {{ idle: 150ms }}\n",
+        origin.address()
+    ));
+    for (path, key, at) in [
+        ("/written", "routes.written.timeout", "outrigger.yaml:6"),
+        ("/idle", "upstreams.app.timeouts.idle", "outrigger.yaml:14"),
+    ] {
+        let limit = &proxy.client().get(path).json()["details"]["limit"];
+        assert_eq!((&limit["key"], &limit["at"]), (&key.into(), &at.into()));
+        let line = proxy.access_line(path);
+        assert_eq!(line["limit"]["at"], at);
+    }
+    let strict = format!(
+        "{}trusted_proxies: []\n",
+        proxy.text(&yaml(origin.address(), ["", ", timeout: 50ms", ""]))
+    );
+    let proxy = Proxy::start(&strict);
+    let answer = proxy.client().get("/");
+    assert_eq!(answer.status(), 504);
+    assert!(
+        !answer.text().contains("outrigger.yaml"),
+        "strangers: {}",
+        answer.text()
+    );
+    assert!(!answer.text().contains("routes.app"), "{}", answer.text());
+    assert!(!answer.header("proxy-status").unwrap().contains("next-hop"));
 }
 
 /// Checks the four views; what the client read.
