@@ -271,6 +271,8 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         bytes_out: 128,
         first_byte: Some(Duration::from_micros(40_100)),
         duration: Duration::from_micros(41_700),
+        probe: false,
+        headers: None,
         config: "81bd07".into(),
     }
 }

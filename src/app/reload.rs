@@ -316,3 +316,22 @@ fn open_log(config: &Config) -> Result<Option<Output>, Vec<Diagnostic>> {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+impl super::App {
+    /// Opens the access log's file anew, because somebody moved it away; what cannot be opened stays as it is.
+    pub(super) fn reopen_log(&self) {
+        match open_log(&self.shared.store.load().config) {
+            Ok(None) => {}
+            Ok(Some(output)) => {
+                self.shared.log.redirect(output);
+                tracing::info!("access log reopened");
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    let detail = mistake.message;
+                    tracing::warn!(detail, "access log not reopened");
+                }
+            }
+        }
+    }
+}

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Uri};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -21,7 +22,6 @@ use super::{ConnInfo, Engine};
 use crate::policy::body_rate::{GRACE, Pace};
 use crate::policy::retry::Replayable;
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::request_body::{Tap, Upload};
@@ -81,6 +81,8 @@ impl Exchange {
             bytes_out: 0,
             first_byte: None,
             duration: Duration::ZERO,
+            probe: false,
+            headers: None,
             config: Arc::clone(&snapshot.hash),
         };
         Arc::new(Self {
@@ -99,6 +101,19 @@ impl Exchange {
     /// Notes a decision.
     pub fn note<T>(&self, note: impl FnOnce(&mut RequestRecord) -> T) -> T {
         note(&mut self.record.lock())
+    }
+
+    /// Notes what the access line will need of the request's head.
+    pub fn look_at(&self, head: &HeaderMap) {
+        let Some(log) = &self.snapshot.access_log else {
+            return;
+        };
+        let probe = !log.probes && is_probe(head);
+        if probe || !log.headers.is_empty() {
+            let mut record = self.record.lock();
+            record.probe = probe;
+            record.headers = log.copy_headers(head);
+        }
     }
 
     /// Notes the route that took the request, and the upstream if it leads to one.
@@ -155,6 +170,18 @@ impl Exchange {
     }
 }
 
+/// By their own word: Kubernetes, Google's and Amazon's load balancers, Consul.
+fn is_probe(head: &HeaderMap) -> bool {
+    const PROBES: [&[u8]; 4] = [
+        b"kube-probe/",
+        b"GoogleHC/",
+        b"ELB-HealthChecker/",
+        b"Consul Health Check",
+    ];
+    let agent = head.get(USER_AGENT).map(HeaderValue::as_bytes);
+    agent.is_some_and(|agent| PROBES.iter().any(|probe| agent.starts_with(probe)))
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let record = self.record.get_mut();
@@ -176,10 +203,10 @@ impl Drop for Exchange {
         if let Some(reason) = record.reason {
             record.route.failed(reason.as_str());
         }
-        if self.snapshot.access_log {
-            self.engine
-                .log
-                .append(|line| access_log::write_line(line, record, SystemTime::now()));
+        if let Some(log) = &self.snapshot.access_log
+            && log.wants(record)
+        {
+            (self.engine.log).append(|line| log.write(line, record, SystemTime::now()));
         }
         self.connection.observer.exchange_ended();
     }

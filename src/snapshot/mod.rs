@@ -22,6 +22,7 @@ pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
 use crate::route::Entry;
 use crate::route::normalize::Normalize;
 use crate::route::table::Table;
+use crate::telemetry::access_format::AccessLog;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
 use crate::upstream::Upstream;
@@ -49,8 +50,10 @@ pub struct Snapshot {
     pub deadline_header: Option<HeaderName>,
     /// Every limit, for whoever observes them.
     pub limits: Limits,
-    /// Whether access lines are written.
-    pub access_log: bool,
+    /// Which access lines are written; `None`: none.
+    pub access_log: Option<AccessLog>,
+    /// Whether answers say where their time went.
+    pub server_timing: bool,
     /// The number of the next new listener. None is given twice, for connections outlive their listener.
     next_listener: u32,
 }

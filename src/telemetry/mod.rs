@@ -3,6 +3,7 @@
 //! Path: a leaf that `upstream` and everything to its left may use. The request path fills a
 //! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
 
+pub mod access_format;
 pub mod access_log;
 pub mod breaker;
 mod families;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod reason;
 pub mod record;
+pub mod redact;
 pub mod route;
 pub mod time;
 pub mod writer;

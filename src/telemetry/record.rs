@@ -53,6 +53,10 @@ pub struct RequestRecord {
     pub first_byte: Option<Duration>,
     /// Head's arrival → end of the exchange.
     pub duration: Duration,
+    /// Whether it is the probe of an orchestrator or a load balancer, by its own word.
+    pub probe: bool,
+    /// Fields of its head that the access line shows, in the order of the file.
+    pub headers: Option<Box<[Option<HeaderValue>]>>,
     /// Hash of the configuration that served it.
     pub config: Arc<str>,
 }

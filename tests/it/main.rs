@@ -16,6 +16,7 @@
 mod support;
 
 mod access_log;
+mod access_log_format;
 mod admin;
 mod bad_start;
 mod balancing;
