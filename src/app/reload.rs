@@ -196,6 +196,9 @@ impl Shared {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
+        for route in previous.routes_gone(next) {
+            self.environment.metrics.forget_route(&route);
+        }
         for (upstream, endpoint) in previous.breakers_gone(next) {
             self.environment
                 .metrics

@@ -200,6 +200,7 @@ impl Drop for Exchange {
                 .route
                 .finished(&record.method, status, record.duration.as_secs_f64());
         }
+        (record.route).moved(record.first_byte, record.bytes_in, record.bytes_out);
         if let Some(reason) = record.reason {
             record.route.failed(reason.as_str());
         }

@@ -190,16 +190,19 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         details.insert("limit".into(), limit);
     }
     let message = if trusted {
-        match limit.filter(|_| error.refusal().is_none()) {
-            Some(Limit { key, value }) => {
-                format!("{}; `{key}` is {value}", message(record, error))
-            }
-            None => message(record, error),
-        }
+        message_with_limit(record, error)
     } else {
         error.to_string()
     };
     json!({ "code": error.code(), "message": message, "details": details })
+}
+
+fn message_with_limit(record: &RequestRecord, error: &ProxyError) -> String {
+    let message = message(record, error);
+    match record.limit.as_ref().filter(|_| error.refusal().is_none()) {
+        Some(Limit { key, value }) => format!("{message}; `{key}` is {value}"),
+        None => message,
+    }
 }
 
 /// What happened, with names.

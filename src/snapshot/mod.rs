@@ -121,6 +121,18 @@ impl Snapshot {
         gone
     }
 
+    /// The names that routes have in metrics here and not in `next`.
+    pub fn routes_gone(&self, next: &Self) -> Vec<String> {
+        fn of(config: &Config) -> HashSet<&String> {
+            let routes = config.routes.iter().map(|route| &route.name.value);
+            // A listener's `forward` is a route of its name.
+            let listeners = config.listeners.iter().map(|it| &it.name.value);
+            routes.chain(listeners).collect()
+        }
+        let gone = &of(&self.config) - &of(&next.config);
+        gone.into_iter().cloned().collect()
+    }
+
     /// The circuit breakers that `next` does not have anymore: upstream and endpoint, which is empty for the upstream's own.
     pub fn breakers_gone(&self, next: &Self) -> Vec<(Arc<str>, Arc<str>)> {
         let of = |snapshot: &Self| {

@@ -6,6 +6,7 @@
 pub mod access_format;
 pub mod access_log;
 pub mod breaker;
+pub mod catalogue;
 mod families;
 pub mod health;
 pub mod journal;

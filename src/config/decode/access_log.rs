@@ -105,6 +105,9 @@ fn headers(item: &Item<'_>, out: &mut Diagnostics) -> Vec<String> {
 }
 
 fn filter(item: Item<'_>, out: &mut Diagnostics) -> Option<LogFilter> {
+    if scalars::is_off(&item, out)? {
+        return None;
+    }
     let fields = Fields::of(item, keys::LOG_FILTER, out)?;
     let mut filter = LogFilter::default();
     if let Some(item) = fields.get("status") {
