@@ -196,9 +196,8 @@ impl Shared {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
-        for route in previous.routes_gone(next) {
-            self.environment.metrics.forget_route(&route);
-        }
+        let gone = previous.routes_gone(next);
+        self.environment.metrics.forget_routes(&gone);
         for (upstream, endpoint) in previous.breakers_gone(next) {
             self.environment
                 .metrics

@@ -122,7 +122,7 @@ impl Snapshot {
     }
 
     /// The names that routes have in metrics here and not in `next`.
-    pub fn routes_gone(&self, next: &Self) -> Vec<String> {
+    pub fn routes_gone(&self, next: &Self) -> HashSet<String> {
         fn of(config: &Config) -> HashSet<&String> {
             let routes = config.routes.iter().map(|route| &route.name.value);
             // A listener's `forward` is a route of its name.

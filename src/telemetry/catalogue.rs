@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{CounterVec, IntCounter};
 
 use super::families::Families;
 use super::metrics::Metrics;
-use super::reason::Reason;
 
 /// Series that one family of requests may have: more than a busy sidecar needs, and some megabytes at most.
 pub const MAX_SERIES: usize = 4096;
@@ -87,6 +87,31 @@ impl Bounds {
     }
 }
 
+/// Removes the series whose `label` has one of the values `gone`.
+pub(super) fn forget_where<T: MetricVecBuilder>(
+    family: &MetricVec<T>,
+    label: &str,
+    gone: &HashSet<String>,
+) {
+    let order: Vec<String> = (family.desc().first())
+        .map(|desc| desc.variable_labels.clone())
+        .unwrap_or_default();
+    for shown in family.collect() {
+        for series in shown.get_metric() {
+            let value = |name: &str| {
+                let mut pairs = series.get_label().iter();
+                let pair = pairs.find(|pair| pair.name() == name);
+                pair.map_or("", |pair| pair.value())
+            };
+            if gone.contains(value(label)) {
+                let values: Vec<&str> = order.iter().map(|name| value(name)).collect();
+                // An error says that there is no such series, which is what was wanted.
+                drop(family.remove_label_values(&values));
+            }
+        }
+    }
+}
+
 impl Metrics {
     /// Lets `busy` tell how long each worker has been busy since its start; asked whenever somebody looks.
     pub fn watch_workers(&self, busy: Box<dyn Fn() -> Vec<Duration> + Send + Sync>) {
@@ -94,30 +119,22 @@ impl Metrics {
         drop(self.bounds.workers.set(Busy(busy)));
     }
 
-    /// Removes every series of a route that is gone. Requests that are still under way count on, unseen.
-    pub fn forget_route(&self, route: &str) {
-        let gone: Vec<SeriesKey> = {
-            let mut known = self.bounds.known.lock();
-            known.extract_if(|key| &*key.1 == route).collect()
-        };
+    /// Removes every series of routes that are gone. Requests that are still under way count on, unseen.
+    pub fn forget_routes(&self, gone: &HashSet<String>) {
+        if gone.is_empty() {
+            return;
+        }
+        (self.bounds.known.lock()).retain(|(_, route, ..)| !gone.contains(&**route));
         let requests = &self.requests;
-        for (direction, route, method, status) in gone {
-            let status = status.to_string();
-            let labels = [direction, &*route, method, status.as_str()];
-            drop(requests.total.remove_label_values(&labels));
-            drop(requests.duration.remove_label_values(&labels));
-        }
-        for direction in ["inbound", "outbound"] {
-            let labels = [direction, route];
-            drop(requests.active.remove_label_values(&labels));
-            drop(requests.first_byte.remove_label_values(&labels));
-            drop(requests.bytes_in.remove_label_values(&labels));
-            drop(requests.bytes_out.remove_label_values(&labels));
-            for reason in Reason::ALL {
-                let labels = [direction, route, reason.as_str()];
-                drop(requests.errors.remove_label_values(&labels));
-            }
-        }
+        forget_where(&requests.total, "route", gone);
+        forget_where(&requests.duration, "route", gone);
+        forget_where(&requests.active, "route", gone);
+        forget_where(&requests.errors, "route", gone);
+        forget_where(&requests.first_byte, "route", gone);
+        forget_where(&requests.bytes_in, "route", gone);
+        forget_where(&requests.bytes_out, "route", gone);
+        self.limits.forget_routes(gone);
+        self.mirrors.forget_routes(gone);
     }
 
     /// The page about all families, in Markdown.
@@ -187,7 +204,7 @@ mod tests {
         let other = r#"http_requests_total{code="other",direction="inbound",method="other",route="other"} 10"#;
         assert!(text().contains(other));
         assert!(text().contains("outrigger_metrics_series_dropped_total 10"));
-        metrics.forget_route("r5");
+        metrics.forget_routes(&HashSet::from(["r5".to_owned()]));
         assert!(!text().contains("route=\"r5\""));
         route("late".into()).finished(&Method::GET, StatusCode::OK, 0.001);
         assert!(text().contains(r#"method="GET",route="late"} 1"#));

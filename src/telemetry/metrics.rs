@@ -269,12 +269,13 @@ impl Metrics {
         }
     }
 
-    /// Removes the series of an upstream's retries; `reasons` as before.
+    /// Removes the series of an upstream's retries and limits; `reasons` as before.
     pub fn forget_retries(&self, upstream: &str, reasons: &[&'static str]) {
         let families = &self.upstreams;
         // An error says that there is no such series, which is what was wanted.
         drop(families.retries.remove_label_values(&[upstream]));
         drop(families.budget.remove_label_values(&[upstream]));
+        self.limits.forget_upstream(upstream);
         for reason in reasons {
             drop(
                 families

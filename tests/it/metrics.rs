@@ -296,8 +296,9 @@ fn routes_and_upstreams_that_are_gone_leave_no_series() {
     let origin = Origin::fixed("ok");
     let yaml = |route: &str, upstream: &str| {
         format!(
-            "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: {route}, forward: {upstream} }}]\n\
-             upstreams:\n  {upstream}: {{ endpoints: [{}] }}\n",
+            "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: {route}, forward: {upstream}, \
+             rate_limit: {{ requests: 9, per: 1s }}, limits: {{ in_flight: 9 }} }}]\n\
+             upstreams:\n  {upstream}: {{ endpoints: [{}], limits: {{ in_flight: 9, endpoint_in_flight: 9 }} }}\n",
             origin.address()
         )
     };
