@@ -272,6 +272,7 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         reason: None,
         cause: None,
         limit: None,
+        limit_at: None,
         not_retried: None,
         queued: Duration::ZERO,
         observed: None,
@@ -279,6 +280,8 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         bytes_out: 128,
         first_byte: Some(Duration::from_micros(40_100)),
         duration: Duration::from_micros(41_700),
+        probe: false,
+        headers: None,
         config: "81bd07".into(),
     }
 }

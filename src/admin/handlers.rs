@@ -93,6 +93,10 @@ fn metrics(status: &Status) -> Answer {
     for upstream in &snapshot.upstreams {
         // What no request has noticed is set when somebody looks.
         upstream.members.refresh_if_due(Instant::now().into_std());
+        if let Some(budget) = &upstream.retry_budget {
+            let left = budget.balance(Instant::now().into_std());
+            (upstream.metrics.budget).set(i64::try_from(left).unwrap_or(i64::MAX));
+        }
         upstream.breakers.iter().for_each(|it| it.whole.show());
         for member in upstream.endpoints().members() {
             member.endpoint.pool.count_idle();

@@ -199,6 +199,8 @@ impl Shared {
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
         self.send_spans(Some(previous), next);
+        let gone = previous.routes_gone(next);
+        self.environment.metrics.forget_routes(&gone);
         for (upstream, endpoint) in previous.breakers_gone(next) {
             self.environment
                 .metrics
@@ -318,4 +320,23 @@ fn open_log(config: &Config) -> Result<Option<Output>, Vec<Diagnostic>> {
 /// Durations for people only; the paused clock of tests does not matter here.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+impl super::App {
+    /// Opens the access log's file anew, because somebody moved it away; what cannot be opened stays as it is.
+    pub(super) fn reopen_log(&self) {
+        match open_log(&self.shared.store.load().config) {
+            Ok(None) => {}
+            Ok(Some(output)) => {
+                self.shared.log.redirect(output);
+                tracing::info!("access log reopened");
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    let detail = mistake.message;
+                    tracing::warn!(detail, "access log not reopened");
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the system tells the process.
 //!
 //! Path: `cli` waits here after the start. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the file
-//! again.
+//! again, SIGUSR1 opens the access log anew.
 
 use std::io;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    reopen: Signal,
 }
 
 impl Signals {
@@ -37,12 +38,14 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
         let hangup = signal(SignalKind::hangup())?;
+        let reopen = signal(SignalKind::user_defined1())?;
         drop(context);
         Ok(Self {
             runtime,
             interrupt,
             terminate,
             hangup,
+            reopen,
         })
     }
 }
@@ -55,12 +58,14 @@ impl App {
             mut interrupt,
             mut terminate,
             mut hangup,
+            mut reopen,
         } = signals;
         runtime.block_on(async {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => return,
                     _ = terminate.recv() => return,
+                    _ = reopen.recv() => self.reopen_log(),
                     _ = hangup.recv() => {
                         // When the queue is full, a reload is coming anyway.
                         let _ = self.triggers.try_send(Trigger { cause: Cause::Signal, reply: None });

@@ -198,6 +198,10 @@ fn build(
     }
     let (workers, threads): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     let workers: Arc<[Arc<Worker>]> = workers.into();
+    metrics.watch_workers({
+        let workers = Arc::clone(&workers);
+        Box::new(move || workers.iter().map(|worker| worker.busy()).collect())
+    });
     let beats = {
         let workers = Arc::clone(&workers);
         move || workers.iter().map(|worker| worker.beats()).collect()

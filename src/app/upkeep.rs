@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
 use crate::config::{self, LoadError, render, watch};
+use crate::policy::retry::NotRetried;
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{dns, targets};
 use crate::telemetry::health::FileResult;
@@ -110,6 +111,8 @@ impl Shared {
         for upstream in &previous.upstreams {
             if !names.contains(&*upstream.name) {
                 metrics.forget_upstream(&upstream.name);
+                let reasons = NotRetried::ALL.map(NotRetried::as_str);
+                metrics.forget_retries(&upstream.name, &reasons);
             }
         }
     }

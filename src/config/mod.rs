@@ -9,6 +9,7 @@ mod decode;
 pub mod diagnostics;
 mod load;
 pub mod model;
+mod places;
 pub mod render;
 pub mod source;
 pub(crate) mod suggest;
@@ -42,6 +43,7 @@ pub fn read(source: &Source, env: Env<'_>) -> (Config, Diagnostics) {
     }
     vars::resolve(&mut root, source, env, &mut out);
     let mut config = decode::config(&root, &mut out);
+    config.places = places::Places::of(&root, source);
     bodies::load(&mut config, source, &mut out);
     tls_files::locate(&mut config, source);
     out.sort();

@@ -20,7 +20,8 @@ use super::io::TrackedIo;
 use super::linger::linger;
 use super::sniff::Protocol;
 use super::state::{ConnState, Order};
-use crate::proxy::respond::HEADER_TIMEOUT;
+use crate::proxy::error::ProxyError;
+use crate::proxy::respond::before_a_request;
 use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
 use crate::proxy::{ConnInfo, Engine};
@@ -89,7 +90,8 @@ pub async fn serve(
                 End::Ordered(Order::HeaderTimeout) => {
                     if let Some(mut io) = rest() {
                         // Best effort: a client that is not there anymore does not read it.
-                        let _ = io.write_all(HEADER_TIMEOUT).now_or_never();
+                        let answer = before_a_request(&engine, &info, &ProxyError::HeaderTimeout);
+                        let _ = io.write_all(&answer).now_or_never();
                         let _ = io.flush().now_or_never();
                     }
                 }

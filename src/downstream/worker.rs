@@ -107,6 +107,11 @@ impl Worker {
         Ok((worker, thread))
     }
 
+    /// How long its thread has been busy since its start.
+    pub fn busy(&self) -> Duration {
+        self.runtime.metrics().worker_total_busy_duration(0)
+    }
+
     /// Takes a seat for a connection to come.
     pub fn seat(self: &Arc<Self>) -> Seat {
         self.load.fetch_add(1, Ordering::Relaxed);

@@ -250,7 +250,7 @@ impl<'a> AttemptTrace<'a> {
             | ProxyError::ClientGone => AttemptResult::Cancelled,
             _ => AttemptResult::Reset,
         };
-        self.end(result, Outcome::Failed(error.reason()));
+        self.end(result, Outcome::Failed(error.reason().as_str()));
         let ended = match error {
             ProxyError::Connect(_) => Ended::ConnectFailure,
             ProxyError::AttemptTimeout | ProxyError::UpstreamIdle => Ended::AttemptTimeout,
@@ -305,7 +305,7 @@ impl Drop for AttemptTrace<'_> {
         if !self.told {
             self.end(
                 AttemptResult::Cancelled,
-                Outcome::Failed(ProxyError::ClientGone.reason()),
+                Outcome::Failed(ProxyError::ClientGone.reason().as_str()),
             );
         }
     }

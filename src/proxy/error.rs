@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
+pub use crate::telemetry::reason::Reason;
 pub use crate::telemetry::record::Limit;
 
 use crate::upstream::Upstream;
@@ -17,6 +18,9 @@ use crate::upstream::connect::ConnectError;
 /// One variant a cause.
 #[derive(Debug, Error)]
 pub enum ProxyError {
+    /// The request's head was not complete in time.
+    #[error("the request's head was not complete in time")]
+    HeaderTimeout,
     /// The request's head contradicts itself or the protocol.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -32,6 +36,9 @@ pub enum ProxyError {
     /// The upstream has nobody to ask.
     #[error("the upstream has no endpoint")]
     NoEndpoint(Box<Refusal>),
+    /// Whom there is to ask could not be found out.
+    #[error("the upstream's endpoints could not be looked up")]
+    Discovery(Box<Refusal>),
     /// No connection was to be had.
     #[error("the connection to the endpoint failed")]
     Connect(#[source] ConnectError),
@@ -118,14 +125,14 @@ pub enum Overload {
 }
 
 impl Overload {
-    fn reason(self) -> &'static str {
+    fn reason(self) -> Reason {
         match self {
-            Self::Listener => "listener_overloaded",
-            Self::Route => "route_overloaded",
-            Self::Upstream => "upstream_overloaded",
-            Self::Endpoint => "endpoints_overloaded",
-            Self::Queue => "queue_timeout",
-            Self::Memory => "memory_overloaded",
+            Self::Listener => Reason::ListenerOverloaded,
+            Self::Route => Reason::RouteOverloaded,
+            Self::Upstream => Reason::UpstreamOverloaded,
+            Self::Endpoint => Reason::EndpointsOverloaded,
+            Self::Queue => Reason::QueueTimeout,
+            Self::Memory => Reason::MemoryOverloaded,
         }
     }
 }
@@ -143,64 +150,6 @@ pub struct Refusal {
     pub last_error: Option<String>,
     /// Further fields of the answer.
     pub headers: HeaderMap,
-}
-
-/// On which side the cause lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The client.
-    Downstream,
-    /// The endpoint, or the way to it.
-    Upstream,
-    /// The proxy or its configuration.
-    Proxy,
-}
-
-impl Side {
-    /// The word used in answers and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Downstream => "downstream",
-            Self::Upstream => "upstream",
-            Self::Proxy => "proxy",
-        }
-    }
-}
-
-/// Everything that follows from the variant alone.
-#[derive(Debug, Clone, Copy)]
-struct Facts {
-    reason: &'static str,
-    status: StatusCode,
-    side: Side,
-    phase: &'static str,
-}
-
-const fn downstream(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
-    Facts {
-        reason,
-        status,
-        side: Side::Downstream,
-        phase,
-    }
-}
-
-const fn upstream(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
-    Facts {
-        reason,
-        status,
-        side: Side::Upstream,
-        phase,
-    }
-}
-
-const fn proxy(reason: &'static str, status: StatusCode, phase: &'static str) -> Facts {
-    Facts {
-        reason,
-        status,
-        side: Side::Proxy,
-        phase,
-    }
 }
 
 impl ProxyError {
@@ -223,17 +172,13 @@ impl ProxyError {
 
     /// The code in the answer's body: [`Self::reason`] in upper case.
     pub fn code(&self) -> String {
-        self.reason().to_ascii_uppercase()
+        self.reason().as_str().to_ascii_uppercase()
     }
 
-    /// The code in logs and metrics: lower case.
-    pub fn reason(&self) -> &'static str {
-        self.facts().reason
-    }
-
-    /// The status that the client sees.
+    /// The status that the client sees; it stands with the reason.
     pub fn status(&self) -> StatusCode {
-        self.facts().status
+        StatusCode::from_u16(self.reason().facts().status)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The status that a gRPC caller sees: of what gRPC makes of HTTP's statuses, but for those that it has a better
@@ -254,50 +199,39 @@ impl ProxyError {
         }
     }
 
-    /// Whose side the cause lies on.
-    pub fn side(&self) -> Side {
-        self.facts().side
-    }
-
-    /// What the exchange was doing: `read_head`, `route`, `connect`, `wait`, `body` or `policy`.
-    pub fn phase(&self) -> &'static str {
-        self.facts().phase
-    }
-
+    /// Its place in the closed list.
     #[rustfmt::skip]
-    fn facts(&self) -> Facts {
-        use StatusCode as S;
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::BadRequest(_) => downstream("bad_request", S::BAD_REQUEST, "read_head"),
-            Self::HeadTooLarge => downstream("request_headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "read_head"),
-            Self::ConnectMethod => downstream("method_not_allowed", S::METHOD_NOT_ALLOWED, "read_head"),
-            Self::ClientIdle => downstream("client_idle_timeout", S::REQUEST_TIMEOUT, "body"),
-            Self::ClientTooSlow => downstream("client_body_too_slow", S::REQUEST_TIMEOUT, "body"),
-            Self::ClientBody => downstream("client_body_aborted", S::BAD_REQUEST, "body"),
-            Self::BodyTooLarge => downstream("body_too_large", S::PAYLOAD_TOO_LARGE, "body"),
-            Self::ClientGone => downstream("client_gone", S::BAD_REQUEST, "body"),
-            Self::NoRoute => proxy("no_route", S::NOT_FOUND, "route"),
-            Self::UpgradedIdle => proxy("upgraded_idle_timeout", S::GATEWAY_TIMEOUT, "body"),
-            Self::Panic => proxy("internal_error", S::INTERNAL_SERVER_ERROR, "policy"),
-            Self::RateLimited(_) => proxy("rate_limited", S::TOO_MANY_REQUESTS, "policy"),
-            Self::Overloaded(what, _) => proxy(what.reason(), S::SERVICE_UNAVAILABLE, "policy"),
-            Self::CircuitOpen(_) => upstream("circuit_open", S::SERVICE_UNAVAILABLE, "policy"),
-            Self::NoHealthyEndpoint(_) => upstream("no_healthy_endpoint", S::SERVICE_UNAVAILABLE, "policy"),
-            Self::AttemptTimeout => upstream("attempt_timeout", S::GATEWAY_TIMEOUT, "wait"),
-            Self::DeadlineExceeded => upstream("deadline_exceeded", S::GATEWAY_TIMEOUT, "wait"),
-            Self::NoEndpoint(_) => upstream("no_endpoint", S::SERVICE_UNAVAILABLE, "connect"),
-            Self::Connect(ConnectError::Timeout(_)) => upstream("connect_timeout", S::GATEWAY_TIMEOUT, "connect"),
-            Self::Connect(_) => {
-                upstream("connect_failed", S::BAD_GATEWAY, "connect")
-            }
-            Self::UpstreamReset(_) => upstream("upstream_reset", S::BAD_GATEWAY, "wait"),
+            Self::HeaderTimeout => Reason::HeaderTimeout,
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::HeadTooLarge => Reason::RequestHeadersTooLarge,
+            Self::ConnectMethod => Reason::MethodNotAllowed,
+            Self::ClientIdle => Reason::ClientIdleTimeout,
+            Self::ClientTooSlow => Reason::ClientBodyTooSlow,
+            Self::ClientBody => Reason::ClientBodyAborted,
+            Self::BodyTooLarge => Reason::BodyTooLarge,
+            Self::ClientGone => Reason::ClientGone,
+            Self::NoRoute => Reason::NoRoute,
+            Self::Panic => Reason::InternalError,
+            Self::RateLimited(_) => Reason::RateLimited,
+            Self::Overloaded(what, _) => what.reason(),
+            Self::CircuitOpen(_) => Reason::CircuitOpen,
+            Self::NoHealthyEndpoint(_) => Reason::NoHealthyEndpoint,
+            Self::AttemptTimeout => Reason::AttemptTimeout,
+            Self::DeadlineExceeded => Reason::DeadlineExceeded,
+            Self::NoEndpoint(_) => Reason::NoEndpoint,
+            Self::Discovery(_) => Reason::DiscoveryFailed,
+            Self::Connect(error) => connect_reason(error),
+            Self::UpstreamReset(_) => Reason::UpstreamReset,
             Self::UpstreamProtocol(_) | Self::UpstreamFraming | Self::UnaskedUpgrade => {
-                upstream("upstream_protocol_error", S::BAD_GATEWAY, "wait")
+                Reason::UpstreamProtocolError
             }
-            Self::UpstreamHeadTooLarge => upstream("upstream_headers_too_large", S::BAD_GATEWAY, "wait"),
-            Self::UpstreamBody(_) => upstream("upstream_body_reset", S::BAD_GATEWAY, "body"),
-            Self::UpstreamIdle => upstream("upstream_idle_timeout", S::GATEWAY_TIMEOUT, "wait"),
-            Self::RequestTimeout => upstream("request_timeout", S::GATEWAY_TIMEOUT, "wait"),
+            Self::UpstreamHeadTooLarge => Reason::UpstreamHeadersTooLarge,
+            Self::UpgradedIdle => Reason::UpgradedIdleTimeout,
+            Self::UpstreamBody(_) => Reason::UpstreamBodyReset,
+            Self::UpstreamIdle => Reason::UpstreamIdleTimeout,
+            Self::RequestTimeout => Reason::RequestTimeout,
         }
     }
 
@@ -308,6 +242,7 @@ impl ProxyError {
             | Self::Overloaded(_, refusal)
             | Self::CircuitOpen(refusal)
             | Self::NoEndpoint(refusal)
+            | Self::Discovery(refusal)
             | Self::NoHealthyEndpoint(refusal) => Some(refusal),
             _ => None,
         }
@@ -328,5 +263,18 @@ impl ProxyError {
                 .unwrap_or_default()
                 .to_owned(),
         )
+    }
+}
+
+fn connect_reason(error: &ConnectError) -> Reason {
+    match error {
+        ConnectError::Timeout(_) => Reason::ConnectTimeout,
+        ConnectError::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Reason::ConnectRefused
+        }
+        ConnectError::NotHttp2(_) | ConnectError::NoStreams => Reason::UpstreamNotHttp2,
+        ConnectError::Io(_) | ConnectError::Handshake(_) | ConnectError::Full => {
+            Reason::ConnectFailed
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Uri};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -22,7 +23,6 @@ use crate::policy::body_rate::{GRACE, Pace};
 use crate::policy::retry::Replayable;
 use crate::route::Route;
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::access_log;
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
 use crate::telemetry::trace::Trace;
@@ -81,6 +81,7 @@ impl Exchange {
             reason: None,
             cause: None,
             limit: None,
+            limit_at: None,
             not_retried: None,
             queued: Duration::ZERO,
             observed: None,
@@ -88,6 +89,8 @@ impl Exchange {
             bytes_out: 0,
             first_byte: None,
             duration: Duration::ZERO,
+            probe: false,
+            headers: None,
             config: Arc::clone(&snapshot.hash),
         };
         Arc::new(Self {
@@ -110,6 +113,19 @@ impl Exchange {
         note(&mut self.record.lock())
     }
 
+    /// Notes what the access line will need of the request's head.
+    pub fn look_at(&self, head: &HeaderMap) {
+        let Some(log) = &self.snapshot.access_log else {
+            return;
+        };
+        let probe = !log.probes && is_probe(head);
+        if probe || !log.headers.is_empty() {
+            let mut record = self.record.lock();
+            record.probe = probe;
+            record.headers = log.copy_headers(head);
+        }
+    }
+
     /// Notes the route that took the request, and the upstream if it leads to one.
     pub fn take_route(&self, route: &Arc<RouteTelemetry>, upstream: Option<&Arc<str>>) {
         let mut record = self.record.lock();
@@ -125,6 +141,8 @@ impl Exchange {
             record.reason = Some(error.reason());
             record.cause = error.cause();
             record.limit = limits::reached(&self.snapshot, &record, error);
+            let places = &self.snapshot.config.places;
+            record.limit_at = (record.limit.as_ref()).and_then(|it| places.find(&it.key));
         }
     }
 
@@ -170,6 +188,18 @@ impl Exchange {
     }
 }
 
+/// By their own word: Kubernetes, Google's and Amazon's load balancers, Consul.
+fn is_probe(head: &HeaderMap) -> bool {
+    const PROBES: [&[u8]; 4] = [
+        b"kube-probe/",
+        b"GoogleHC/",
+        b"ELB-HealthChecker/",
+        b"Consul Health Check",
+    ];
+    let agent = head.get(USER_AGENT).map(HeaderValue::as_bytes);
+    agent.is_some_and(|agent| PROBES.iter().any(|probe| agent.starts_with(probe)))
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let record = self.record.get_mut();
@@ -189,16 +219,17 @@ impl Drop for Exchange {
                 .route
                 .finished(&record.method, status, record.duration.as_secs_f64());
         }
+        (record.route).moved(record.first_byte, record.bytes_in, record.bytes_out);
         if let Some(reason) = record.reason {
-            record.route.failed(reason);
+            record.route.failed(reason.as_str());
         }
         if let Some(tracing) = &self.snapshot.tracing {
             tracing.finish(record);
         }
-        if self.snapshot.access_log {
-            self.engine
-                .log
-                .append(|line| access_log::write_line(line, record, SystemTime::now()));
+        if let Some(log) = &self.snapshot.access_log
+            && log.wants(record)
+        {
+            (self.engine.log).append(|line| log.write(line, record, SystemTime::now()));
         }
         self.connection.observer.exchange_ended();
     }

@@ -164,7 +164,10 @@ fn pass_on(
         OnBreak::Cut
     };
     let body = EndpointBody::new(incoming, lease, limits, upload);
-    Ok(Response::from_parts(head, ProxyBody::endpoint(body, on_break)))
+    Ok(Response::from_parts(
+        head,
+        ProxyBody::endpoint(body, on_break),
+    ))
 }
 
 /// Whether the answer is meant to go on for as long as it likes: then the total timeout ends with its head.

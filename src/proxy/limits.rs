@@ -24,6 +24,7 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
         ProxyError::UpstreamHeadTooLarge => {
             Some(snapshot.answer_head(record.upstream.as_deref().unwrap_or_default())?)
         }
+        ProxyError::HeaderTimeout => Some(snapshot.header_timeout(&record.route.listener)?),
         _ => None,
     };
     if let Some((key, value)) = found {

@@ -7,31 +7,24 @@
 
 pub mod grpc;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
-};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
+use super::{ConnInfo, Engine};
 use crate::route::Reply;
 use crate::telemetry::record::{Limit, RequestRecord};
 use crate::telemetry::route::NO_ROUTE;
-use crate::upstream::connect::ConnectError;
 use grpc::Caller;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// What a client reads that did not finish its request's head in time. There is no exchange yet to answer in, so the
-/// connection writes it as it stands.
-pub const HEADER_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 165\r\n\r\n\
-{\"code\":\"REQUEST_HEADER_TIMEOUT\",\"message\":\"the request's head was not complete in time (`timeouts.request_header` of the listener)\",\"details\":{\"side\":\"downstream\"}}";
 
 /// What a client reads that speaks HTTP without TLS to a listener with `tls`: there is nothing else it could read.
 pub const PLAIN_HTTP: &[u8] =
@@ -40,18 +33,72 @@ pub const PLAIN_HTTP: &[u8] =
 
 /// The answer to a request of `caller` that met `error`.
 pub fn respond(exchange: &Exchange, error: &ProxyError, caller: Caller) -> Response<ProxyBody> {
-    exchange.fail(error);
-    let (body, request_id) = told(exchange, error);
+    let (mut headers, body) = tell(exchange, error);
     let mut response = match caller {
-        Caller::Http => in_http(error, &body),
-        Caller::Grpc => in_grpc(error, &body),
+        Caller::Http => Response::new(ProxyBody::full(body.to_string())),
+        Caller::Grpc => {
+            // "Trailers-Only": a head and nothing else, with HTTP's 200.
+            grpc::announce(&mut headers);
+            grpc::end(&mut headers, error, words(&body));
+            Response::new(ProxyBody::full(""))
+        }
     };
-    let headers = response.headers_mut();
-    if let Ok(status) = HeaderValue::from_str(&format!(
-        "outrigger; error={}; details=\"{}\"",
-        error_type(error),
-        error.reason()
-    )) {
+    if caller == Caller::Http {
+        *response.status_mut() = error.status();
+    }
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The answer to a client whose request's head never was complete, as bytes: nobody else can write it for us. It has a
+/// record like any other, only without a method and a path.
+pub fn before_a_request(
+    engine: &Arc<Engine>,
+    connection: &Arc<ConnInfo>,
+    error: &ProxyError,
+) -> Vec<u8> {
+    let snapshot = engine.snapshots.load();
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let head = (method, Uri::from_static("*"));
+    let exchange = Exchange::open(engine, connection, snapshot, head, None);
+    let (headers, body) = tell(&exchange, error);
+    let body = body.to_string();
+    let status = error.status();
+    exchange.note(|record| record.status = Some(status));
+    exchange.sent(body.len());
+    let mut bytes = format!(
+        "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len()
+    )
+    .into_bytes();
+    for (name, value) in &headers {
+        let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+        bytes.extend_from_slice(&line.concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Notes that the exchange failed; head and body of what the client is told.
+fn tell(exchange: &Exchange, error: &ProxyError) -> (HeaderMap, Value) {
+    exchange.fail(error);
+    let trusted = exchange
+        .snapshot
+        .forwarding
+        .trusts(exchange.connection.peer.ip());
+    let (body, request_id, status) = exchange.note(|record| {
+        (
+            body(record, error, trusted),
+            record.request_id.clone(),
+            proxy_status(record, error, trusted),
+        )
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(status) = HeaderValue::from_str(&status) {
         headers.insert(PROXY_STATUS, status);
     }
     if let Some(id) = request_id {
@@ -67,7 +114,20 @@ pub fn respond(exchange: &Exchange, error: &ProxyError, caller: Caller) -> Respo
         }
         headers.extend(refusal.headers.clone());
     }
-    response
+    (headers, body)
+}
+
+/// RFC 9209 §2. Whom we asked is nobody's business but a trusted peer's.
+fn proxy_status(record: &RequestRecord, error: &ProxyError, trusted: bool) -> String {
+    let facts = error.reason().facts();
+    let asked = record.attempts.last().filter(|_| trusted);
+    let next_hop = asked.map_or(String::new(), |attempt| {
+        format!("; next-hop=\"{}\"", attempt.endpoint)
+    });
+    format!(
+        "outrigger; error={}{next_hop}; details=\"{}\"",
+        facts.error_type, facts.code
+    )
 }
 
 /// The trailers with which a gRPC call ends whose answer met `error` on its way.
@@ -88,22 +148,6 @@ fn told(exchange: &Exchange, error: &ProxyError) -> (Value, Option<HeaderValue>)
 fn words(body: &Value) -> &str {
     let message = body.get("message").and_then(Value::as_str);
     message.unwrap_or_default()
-}
-
-fn in_http(error: &ProxyError, body: &Value) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::full(body.to_string()));
-    *response.status_mut() = error.status();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
-}
-
-/// "Trailers-Only": a head and nothing else.
-fn in_grpc(error: &ProxyError, body: &Value) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::full(""));
-    grpc::announce(response.headers_mut());
-    grpc::end(response.headers_mut(), error, words(body));
-    response
 }
 
 /// The answer that sends a client to `location`.
@@ -148,8 +192,9 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         }
     };
     if trusted {
-        detail("side", Some(error.side().as_str().into()));
-        detail("phase", Some(error.phase().into()));
+        let facts = error.reason().facts();
+        detail("side", Some(facts.side.as_str().into()));
+        detail("phase", Some(facts.phase.as_str().into()));
         detail("listener", Some(record.route.listener.to_string()));
         detail(
             "route",
@@ -172,6 +217,7 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
         detail("last_error", error.cause().or(before));
         detail("not_retried", record.not_retried.map(Into::into));
         detail("trace_id", record.trace.map(|trace| trace.id.to_string()));
+        detail("remedy", Some(facts.remedy.into()));
     }
     detail(
         "request_id",
@@ -182,20 +228,26 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
             .map(Into::into),
     );
     if let Some(limit) = limit {
-        let limit = json!({ "key": limit.key, "value": limit.value });
+        let mut limit = json!({ "key": limit.key, "value": limit.value });
+        if let Some(at) = &record.limit_at {
+            limit["at"] = (&**at).into();
+        }
         details.insert("limit".into(), limit);
     }
     let message = if trusted {
-        match limit.filter(|_| error.refusal().is_none()) {
-            Some(Limit { key, value }) => {
-                format!("{}; `{key}` is {value}", message(record, error))
-            }
-            None => message(record, error),
-        }
+        message_with_limit(record, error)
     } else {
         error.to_string()
     };
     json!({ "code": error.code(), "message": message, "details": details })
+}
+
+fn message_with_limit(record: &RequestRecord, error: &ProxyError) -> String {
+    let message = message(record, error);
+    match record.limit.as_ref().filter(|_| error.refusal().is_none()) {
+        Some(Limit { key, value }) => format!("{message}; `{key}` is {value}"),
+        None => message,
+    }
 }
 
 /// What happened, with names.
@@ -254,60 +306,19 @@ fn message(record: &RequestRecord, error: &ProxyError) -> String {
     }
 }
 
-/// The error type of RFC 9209 §2.3 that comes closest.
-fn error_type(error: &ProxyError) -> &'static str {
-    match error {
-        ProxyError::BadRequest(_) | ProxyError::ConnectMethod => "http_request_error",
-        ProxyError::ClientBody
-        | ProxyError::HeadTooLarge
-        | ProxyError::BodyTooLarge
-        | ProxyError::ClientGone
-        | ProxyError::ClientIdle
-        | ProxyError::ClientTooSlow => "http_request_error",
-        ProxyError::NoRoute => "destination_not_found",
-        ProxyError::RateLimited(_) => "http_request_denied",
-        ProxyError::Overloaded(..) => "connection_limit_reached",
-        ProxyError::NoEndpoint(_)
-        | ProxyError::CircuitOpen(_)
-        | ProxyError::NoHealthyEndpoint(_) => "destination_unavailable",
-        ProxyError::Connect(ConnectError::Timeout(_)) => "connection_timeout",
-        ProxyError::Connect(ConnectError::Io(io))
-            if io.kind() == std::io::ErrorKind::ConnectionRefused =>
-        {
-            "connection_refused"
-        }
-        ProxyError::Connect(ConnectError::NotHttp2(_)) => "http_protocol_error",
-        ProxyError::Connect(_) => "destination_ip_unroutable",
-        ProxyError::UpstreamReset(_) => "connection_terminated",
-        ProxyError::UpstreamHeadTooLarge => "http_response_header_section_size",
-        ProxyError::UpstreamProtocol(_)
-        | ProxyError::UpstreamFraming
-        | ProxyError::UnaskedUpgrade => "http_protocol_error",
-        ProxyError::UpstreamBody(_) => "http_response_incomplete",
-        ProxyError::UpstreamIdle
-        | ProxyError::RequestTimeout
-        | ProxyError::AttemptTimeout
-        | ProxyError::UpgradedIdle
-        | ProxyError::DeadlineExceeded => "http_response_timeout",
-        ProxyError::Panic => "proxy_internal_error",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fixed_answers_state_their_own_length() {
-        for answer in [HEADER_TIMEOUT, PLAIN_HTTP] {
-            let text = std::str::from_utf8(answer).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(
-                head.ends_with(&format!("content-length: {}", body.len())),
-                "{}",
-                body.len()
-            );
-            serde_json::from_str::<serde_json::Value>(body).unwrap();
-        }
+    fn the_fixed_answer_states_its_own_length() {
+        let text = std::str::from_utf8(PLAIN_HTTP).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

@@ -5,13 +5,15 @@
 //! decided inside. The layers hold no state, so a clone costs nothing and nothing is boxed.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -25,6 +27,7 @@ use super::respond::grpc::Caller;
 use super::unread::{Left, Owed};
 use super::{ConnInfo, Engine, forward, respond, trace};
 use crate::snapshot::Snapshot;
+use crate::telemetry::record::RequestRecord;
 
 /// A request as the connection hands it over.
 #[derive(Debug)]
@@ -104,6 +107,7 @@ where
         let owed = Owed::by(&request);
         let trace = trace::begin(&snapshot, request.headers());
         let exchange = Exchange::open(&engine, &connection, snapshot, head, trace);
+        exchange.look_at(request.headers());
         Recorded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange: Some(exchange),
@@ -146,10 +150,34 @@ impl<F: Future<Output = Result<Response<ProxyBody>, Infallible>>> Future for Rec
             if let Some(headers) = exchange.held.headers() {
                 response.headers_mut().extend(headers.clone());
             }
+            if exchange.snapshot.server_timing
+                && let Some(timing) = exchange.note(|record| server_timing(record))
+            {
+                response.headers_mut().append(SERVER_TIMING, timing);
+            }
             response.body_mut().hold(exchange);
         }
         Poll::Ready(Ok(response))
     }
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Where the time went until now, in milliseconds (W3C Server Timing).
+fn server_timing(record: &RequestRecord) -> Option<HeaderValue> {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let mut text = String::new();
+    // Writing to a `String` cannot fail.
+    if !record.queued.is_zero() {
+        let _ = write!(text, "queue;dur={:.3}, ", millis(record.queued));
+    }
+    let last = record.attempts.last();
+    if let Some(connect) = last.and_then(|attempt| attempt.connect) {
+        let _ = write!(text, "connect;dur={:.3}, ", millis(connect));
+    }
+    let first_byte = millis(record.first_byte?);
+    let _ = write!(text, "first-byte;dur={first_byte:.3}");
+    HeaderValue::try_from(text).ok()
 }
 
 /// Turns errors and panics into answers.

@@ -18,11 +18,16 @@ pub fn nobody(upstream: &Upstream, now: Instant) -> ProxyError {
     let name = &upstream.name;
     if set.iter().len() == 0 {
         let why = (upstream.discovery.as_ref()).and_then(|discovery| discovery.trouble());
-        let why = why.map_or(String::new(), |why| format!(": {why}"));
-        return ProxyError::NoEndpoint(Box::new(Refusal {
-            message: format!("upstream `{name}` has no endpoint{why}"),
-            ..Refusal::default()
-        }));
+        let refusal = |why: String| {
+            Box::new(Refusal {
+                message: format!("upstream `{name}` has no endpoint{why}"),
+                ..Refusal::default()
+            })
+        };
+        return match why {
+            Some(why) => ProxyError::Discovery(refusal(format!(": {why}"))),
+            None => ProxyError::NoEndpoint(refusal(String::new())),
+        };
     }
     let each = set.iter().take(NAMED);
     let each: Vec<String> = each

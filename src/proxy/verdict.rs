@@ -36,11 +36,13 @@ pub fn of(error: &ProxyError, upload: Option<UploadState>) -> Verdict {
         | ProxyError::UpstreamHeadTooLarge
         | ProxyError::UpstreamFraming
         | ProxyError::UnaskedUpgrade => Verdict::Failure(Failure::Protocol),
-        ProxyError::BadRequest(_)
+        ProxyError::HeaderTimeout
+        | ProxyError::BadRequest(_)
         | ProxyError::ConnectMethod
         | ProxyError::HeadTooLarge
         | ProxyError::NoRoute
         | ProxyError::NoEndpoint(_)
+        | ProxyError::Discovery(_)
         | ProxyError::ClientIdle
         | ProxyError::ClientTooSlow
         | ProxyError::ClientBody

@@ -23,6 +23,7 @@ use crate::route::Entry;
 use crate::route::normalize::Normalize;
 use crate::route::redirect::Scheme;
 use crate::route::table::Table;
+use crate::telemetry::access_format::AccessLog;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
 use crate::telemetry::tls::HandshakeMetrics;
@@ -55,8 +56,10 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What is done about traces; `None`: nothing.
     pub tracing: Option<Arc<Tracing>>,
-    /// Whether access lines are written.
-    pub access_log: bool,
+    /// Which access lines are written; `None`: none.
+    pub access_log: Option<AccessLog>,
+    /// Whether answers say where their time went.
+    pub server_timing: bool,
     /// The number of the next new listener. None is given twice, for connections outlive their listener.
     next_listener: u32,
 }
@@ -136,6 +139,18 @@ impl Snapshot {
         let mut gone = of(self);
         gone.retain(|endpoint| !kept.contains(&Arc::as_ptr(endpoint)));
         gone
+    }
+
+    /// The names that routes have in metrics here and not in `next`.
+    pub fn routes_gone(&self, next: &Self) -> HashSet<String> {
+        fn of(config: &Config) -> HashSet<&String> {
+            let routes = config.routes.iter().map(|route| &route.name.value);
+            // A listener's `forward` is a route of its name.
+            let listeners = config.listeners.iter().map(|it| &it.name.value);
+            routes.chain(listeners).collect()
+        }
+        let gone = &of(&self.config) - &of(&next.config);
+        gone.into_iter().cloned().collect()
     }
 
     /// The circuit breakers that `next` does not have anymore: upstream and endpoint, which is empty for the upstream's own.

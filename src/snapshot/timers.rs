@@ -36,6 +36,16 @@ impl Snapshot {
         Some((key, Pretty::Time(value).to_string()))
     }
 
+    /// Key and value of the time that clients of `listener` have for the head of a request.
+    pub fn header_timeout(&self, listener: &str) -> Option<(String, String)> {
+        let sections = &self.config.listeners;
+        let section = sections.iter().find(|it| it.name.value == listener)?;
+        Some((
+            format!("listeners.{listener}.timeouts.request_header"),
+            Pretty::Time(section.timeouts.request_header).to_string(),
+        ))
+    }
+
     /// Key and value of the rate at which clients of `listener` must send their bodies.
     pub fn min_body_rate(&self, listener: &str) -> Option<(String, String)> {
         let sections = &self.config.listeners;

@@ -26,37 +26,30 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
         text_field(out, ",\"endpoint\":", &attempt.endpoint);
     }
     text_field(out, ",\"method\":", record.method.as_str());
-    let path = record.uri.path().as_bytes();
-    bytes_field(out, ",\"path\":", &path[..path.len().min(PATH_LIMIT)]);
+    bytes_field(out, ",\"path\":", shown_path(record));
     if let Some(status) = record.status {
         number_field(out, ",\"status\":", u64::from(status.as_u16()));
     }
     number_field(out, ",\"bytes_in\":", record.bytes_in);
     number_field(out, ",\"bytes_out\":", record.bytes_out);
     millis_field(out, ",\"duration_ms\":", record.duration);
-    write_phases(out, record);
-    write_attempts(out, record);
+    write_phases(out, ",\"phases_ms\":", record);
+    write_attempts(out, ",\"attempts\":", record);
     if let Some(reason) = record.reason {
-        text_field(out, ",\"reason\":", reason);
+        text_field(out, ",\"reason\":", reason.as_str());
     }
     if let Some(cause) = &record.cause {
         text_field(out, ",\"cause\":", cause);
     }
-    if let Some(limit) = &record.limit {
-        text_field(out, ",\"limit\":{\"key\":", &limit.key);
-        text_field(out, ",\"value\":", &limit.value);
-        out.push(b'}');
-    }
+    write_limit(out, ",\"limit\":", record);
     if let Some(why) = record.not_retried {
         text_field(out, ",\"not_retried\":", why);
     }
     if let Some(observed) = record.observed {
         text_field(out, ",\"observed\":", observed);
     }
-    out.extend_from_slice(b",\"client\":\"");
-    // Writing to a `Vec` cannot fail.
-    let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));
-    out.push(b'"');
+    out.extend_from_slice(b",\"client\":");
+    write_client(out, record);
     if let Some(id) = &record.request_id {
         bytes_field(out, ",\"request_id\":", id.as_bytes());
     }
@@ -69,15 +62,41 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     out.push(b'}');
 }
 
-fn write_phases(out: &mut Vec<u8>, record: &RequestRecord) {
+/// The path, as much of it as a line may hold.
+pub(super) fn shown_path(record: &RequestRecord) -> &[u8] {
+    let path = record.uri.path().as_bytes();
+    &path[..path.len().min(PATH_LIMIT)]
+}
+
+pub(super) fn write_client(out: &mut Vec<u8>, record: &RequestRecord) {
+    // Writing to a `Vec` cannot fail.
+    let _ = std::io::Write::write_fmt(out, format_args!("\"{}\"", record.client));
+}
+
+pub(super) fn write_limit(out: &mut Vec<u8>, key: &str, record: &RequestRecord) {
+    let Some(limit) = &record.limit else {
+        return;
+    };
+    out.extend_from_slice(key.as_bytes());
+    text_field(out, "{\"key\":", &limit.key);
+    text_field(out, ",\"value\":", &limit.value);
+    if let Some(at) = &record.limit_at {
+        text_field(out, ",\"at\":", at);
+    }
+    out.push(b'}');
+}
+
+pub(super) fn write_phases(out: &mut Vec<u8>, key: &str, record: &RequestRecord) {
     let Some(first_byte) = record.first_byte else {
         if !record.queued.is_zero() {
-            millis_field(out, ",\"phases_ms\":{\"queue\":", record.queued);
+            out.extend_from_slice(key.as_bytes());
+            millis_field(out, "{\"queue\":", record.queued);
             out.push(b'}');
         }
         return;
     };
-    out.extend_from_slice(b",\"phases_ms\":{");
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'{');
     if !record.queued.is_zero() {
         millis_field(out, "\"queue\":", record.queued);
         out.push(b',');
@@ -95,8 +114,9 @@ fn write_phases(out: &mut Vec<u8>, record: &RequestRecord) {
     out.push(b'}');
 }
 
-fn write_attempts(out: &mut Vec<u8>, record: &RequestRecord) {
-    out.extend_from_slice(b",\"attempts\":[");
+pub(super) fn write_attempts(out: &mut Vec<u8>, key: &str, record: &RequestRecord) {
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'[');
     for (index, attempt) in record.attempts.iter().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -129,13 +149,13 @@ fn bytes_field(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     write_string(out, value);
 }
 
-fn number_field(out: &mut Vec<u8>, key: &str, value: u64) {
+pub(super) fn number_field(out: &mut Vec<u8>, key: &str, value: u64) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Milliseconds with three decimals, trailing zeros cut: `41.7`.
-fn millis_field(out: &mut Vec<u8>, key: &str, value: Duration) {
+pub(super) fn millis_field(out: &mut Vec<u8>, key: &str, value: Duration) {
     let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
     number_field(out, key, micros / 1000);
     let fraction = micros % 1000;

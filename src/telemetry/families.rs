@@ -2,10 +2,14 @@
 //!
 //! Path: [`super::metrics`] registers them once. A label is from the configuration or from a closed set.
 
+use std::cell::RefCell;
+
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
+use super::catalogue::Described;
 use super::metrics::ReloadResult;
 
 /// About requests: the three classic names, and why some failed.
@@ -15,12 +19,17 @@ pub(super) struct RequestFamilies {
     pub(super) duration: HistogramVec,
     pub(super) active: IntGaugeVec,
     pub(super) errors: IntCounterVec,
+    pub(super) first_byte: HistogramVec,
+    pub(super) bytes_in: IntCounterVec,
+    pub(super) bytes_out: IntCounterVec,
 }
 
 impl RequestFamilies {
     pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
         let labels = &["direction", "route", "method", "code"];
         let duration = "Time from a request's head to the end of its answer";
+        let first_byte = "Time from a request's head to the head of its answer from the upstream";
+        let route = &["direction", "route"];
         let errors = "Answers made by the proxy itself, and exchanges cut, by reason";
         Ok(Self {
             total: families.counters("http_requests_total", "Requests answered", labels)?,
@@ -34,6 +43,17 @@ impl RequestFamilies {
                 "outrigger_errors_total",
                 errors,
                 &["direction", "route", "reason"],
+            )?,
+            first_byte: families.histograms("outrigger_first_byte_seconds", first_byte, route)?,
+            bytes_in: families.counters(
+                "outrigger_request_bytes_total",
+                "Bytes of requests' bodies taken from clients",
+                route,
+            )?,
+            bytes_out: families.counters(
+                "outrigger_response_bytes_total",
+                "Bytes of answers' bodies given to clients",
+                route,
             )?,
         })
     }
@@ -84,6 +104,7 @@ pub(super) struct UpstreamFamilies {
     pub(super) retries: IntCounterVec,
     pub(super) not_retried: IntCounterVec,
     pub(super) failures: IntCounterVec,
+    pub(super) budget: IntGaugeVec,
 }
 
 impl UpstreamFamilies {
@@ -141,6 +162,11 @@ impl UpstreamFamilies {
                 "Attempts that spoke against their endpoint, by reason",
                 &["upstream", "endpoint", "reason"],
             )?,
+            budget: families.gauges(
+                "outrigger_retry_budget_left",
+                "Retries that the budget of an upstream still allows",
+                &["upstream"],
+            )?,
         })
     }
 }
@@ -183,21 +209,47 @@ impl ConfigFamilies {
 /// Creates and registers families.
 pub(super) struct Families<'a> {
     pub(super) registry: &'a Registry,
+    /// Every family, for the page about them.
+    pub(super) described: RefCell<Vec<Described>>,
 }
 
 impl Families<'_> {
+    fn note(&self, name: &str, kind: &'static str, help: &str, labels: &[&str]) {
+        self.described.borrow_mut().push(Described {
+            name: name.to_owned(),
+            kind,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            help: help.to_owned(),
+        });
+    }
+
+    /// Counters of seconds.
+    pub(super) fn seconds(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<CounterVec> {
+        self.note(name, "counter", help, labels);
+        let family = CounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
     pub(super) fn counters(
         &self,
         name: &str,
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<IntCounterVec> {
+        self.note(name, "counter", help, labels);
         let family = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.registry.register(Box::new(family.clone()))?;
         Ok(family)
     }
 
     pub(super) fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.note(name, "counter", help, &[]);
         let counter = IntCounter::new(name, help)?;
         self.registry.register(Box::new(counter.clone()))?;
         Ok(counter)
@@ -209,12 +261,14 @@ impl Families<'_> {
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<IntGaugeVec> {
+        self.note(name, "gauge", help, labels);
         let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
         self.registry.register(Box::new(family.clone()))?;
         Ok(family)
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.note(name, "gauge", help, &[]);
         let gauge = IntGauge::new(name, help)?;
         self.registry.register(Box::new(gauge.clone()))?;
         Ok(gauge)
@@ -226,6 +280,7 @@ impl Families<'_> {
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<HistogramVec> {
+        self.note(name, "histogram", help, labels);
         let family = HistogramVec::new(HistogramOpts::new(name, help), labels)?;
         self.registry.register(Box::new(family.clone()))?;
         Ok(family)

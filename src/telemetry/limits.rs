@@ -2,10 +2,12 @@
 //!
 //! Path: resolved by `snapshot`, counted by `proxy`; what can be read off the limit itself is set when somebody looks.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::catalogue::forget_where;
 use super::families::Families;
 use super::metrics::Metrics;
 
@@ -114,6 +116,36 @@ pub struct AdmissionMetrics {
 }
 
 impl LimitFamilies {
+    pub(super) fn forget_routes(&self, gone: &HashSet<String>) {
+        forget_where(&self.rate_total, "route", gone);
+        forget_where(&self.rate_keys, "route", gone);
+        forget_where(&self.rate_evictions, "route", gone);
+        self.forget(&[Scope::Route, Scope::Listener], gone);
+    }
+
+    fn forget(&self, scopes: &[Scope], gone: &HashSet<String>) {
+        for (scope, name) in scopes
+            .iter()
+            .flat_map(|it| gone.iter().map(move |name| (it, name)))
+        {
+            let labels = [scope.as_str(), name];
+            drop(self.in_flight.remove_label_values(&labels));
+            drop(self.pending.remove_label_values(&labels));
+            for result in ["full", "timeout"] {
+                drop(
+                    self.refused
+                        .remove_label_values(&[scope.as_str(), name, result]),
+                );
+            }
+        }
+    }
+
+    /// Removes what is told of an upstream that is gone.
+    pub(super) fn forget_upstream(&self, upstream: &str) {
+        let gone = HashSet::from([upstream.to_owned()]);
+        self.forget(&[Scope::Upstream, Scope::Endpoint], &gone);
+    }
+
     pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
         let rule = &["route", "rule"];
         let scope = &["scope", "name"];

@@ -3,9 +3,12 @@
 //! Path: built once at start; `snapshot` resolves handles from it when a configuration is compiled, so the request
 //! path never looks a series up by name. Labels come from the configuration or from a closed set, never from a client.
 
+use std::cell::RefCell;
+
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::breaker::{BreakerFamilies, BreakerMetrics};
+use super::catalogue::{Bounds, Described};
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
@@ -34,6 +37,8 @@ pub struct Metrics {
     protocol: ProtocolFamilies,
     upgrades: UpgradeFamilies,
     access_log_dropped: IntCounter,
+    pub(super) bounds: Bounds,
+    pub(super) described: Vec<Described>,
 }
 
 /// The handles of one listener.
@@ -79,6 +84,8 @@ pub struct UpstreamMetrics {
     pub retries: IntCounter,
     /// Connections that stopped speaking HTTP.
     pub upgrades: UpgradeMetrics,
+    /// Retries that the budget still allows; set when somebody looks.
+    pub budget: IntGauge,
     not_retried: Box<[IntCounter]>,
 }
 
@@ -179,6 +186,7 @@ impl Metrics {
         let registry = Registry::new();
         let families = Families {
             registry: &registry,
+            described: RefCell::default(),
         };
         let info = families.gauges(
             "outrigger_build_info",
@@ -207,6 +215,8 @@ impl Metrics {
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",
             )?,
+            bounds: Bounds::new(&families)?,
+            described: families.described.take(),
             registry,
         })
     }
@@ -217,6 +227,7 @@ impl Metrics {
     ///
     /// When the encoder meets a family without a metric, which the registry does not hand out.
     pub fn encode(&self) -> prometheus::Result<Vec<u8>> {
+        self.bounds.observe();
         let mut out = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)
@@ -277,10 +288,27 @@ impl Metrics {
         UpstreamMetrics {
             retries: self.upstreams.retries.with_label_values(&[upstream]),
             upgrades: self.upgrades.handles(upstream),
+            budget: self.upstreams.budget.with_label_values(&[upstream]),
             not_retried: reasons
                 .iter()
                 .map(|reason| not_retried.with_label_values(&[upstream, reason]))
                 .collect(),
+        }
+    }
+
+    /// Removes the series of an upstream's retries and limits; `reasons` as before.
+    pub fn forget_retries(&self, upstream: &str, reasons: &[&'static str]) {
+        let families = &self.upstreams;
+        // An error says that there is no such series, which is what was wanted.
+        drop(families.retries.remove_label_values(&[upstream]));
+        drop(families.budget.remove_label_values(&[upstream]));
+        self.limits.forget_upstream(upstream);
+        for reason in reasons {
+            drop(
+                families
+                    .not_retried
+                    .remove_label_values(&[upstream, reason]),
+            );
         }
     }
 

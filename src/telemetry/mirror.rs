@@ -2,8 +2,11 @@
 //!
 //! Path: handles are resolved by `snapshot`; `proxy::mirror` counts, once for each request that was to be copied.
 
+use std::collections::HashSet;
+
 use prometheus::{IntCounter, IntCounterVec};
 
+use super::catalogue::forget_where;
 use super::families::Families;
 use super::metrics::Metrics;
 
@@ -14,6 +17,10 @@ pub(super) struct MirrorFamilies {
 }
 
 impl MirrorFamilies {
+    pub(super) fn forget_routes(&self, gone: &HashSet<String>) {
+        forget_where(&self.requests, "route", gone);
+    }
+
     pub(super) fn new(families: &Families<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             requests: families.counters(

@@ -3,8 +3,10 @@
 //! Path: a leaf that `upstream` and everything to its left may use. The request path fills a
 //! [`record::RequestRecord`]; counters and lines are written from it once, when the exchange is over.
 
+pub mod access_format;
 pub mod access_log;
 pub mod breaker;
+pub mod catalogue;
 mod families;
 pub mod health;
 pub mod journal;
@@ -12,7 +14,9 @@ pub mod limits;
 pub mod metrics;
 pub mod mirror;
 pub mod protocol;
+pub mod reason;
 pub mod record;
+pub mod redact;
 pub mod route;
 mod spans;
 pub mod time;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use super::reason::Reason;
 use super::route::RouteTelemetry;
 use super::trace::Trace;
 use super::trace::ids::SpanId;
@@ -34,11 +35,14 @@ pub struct RequestRecord {
     /// The status that was sent, unless the client had gone before.
     pub status: Option<StatusCode>,
     /// Why the proxy answered itself or cut the exchange; a code of the closed list.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Reason>,
     /// What the system said below the reason.
     pub cause: Option<String>,
     /// The limit of the configuration behind the reason.
     pub limit: Option<Limit>,
+    /// The file and line of that limit: `outrigger.yaml:12`; with `(default)` behind it where nothing is written, and then
+    /// the line of the section that it would be written in.
+    pub limit_at: Option<Box<str>>,
     /// Why a failed attempt was not followed by another one; a word of a closed list.
     pub not_retried: Option<&'static str>,
     /// How long it waited until a limit let it go on.
@@ -53,6 +57,10 @@ pub struct RequestRecord {
     pub first_byte: Option<Duration>,
     /// Head's arrival → end of the exchange.
     pub duration: Duration,
+    /// Whether it is the probe of an orchestrator or a load balancer, by its own word.
+    pub probe: bool,
+    /// Fields of its head that the access line shows, in the order of the file.
+    pub headers: Option<Box<[Option<HeaderValue>]>>,
     /// Hash of the configuration that served it.
     pub config: Arc<str>,
 }

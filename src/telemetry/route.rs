@@ -4,10 +4,12 @@
 //! first occurs and then found by a short scan, because most routes see a handful of the thousands that are possible.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::IntGauge;
+use prometheus::{Histogram, IntCounter, IntGauge};
 
+use super::catalogue::OVERFLOW;
 use super::metrics::{Metrics, RequestSeries};
 
 /// Pairs of method and status kept for quick look-up; further ones are looked up by name.
@@ -29,6 +31,15 @@ pub struct RouteTelemetry {
     pub active: IntGauge,
     metrics: Arc<Metrics>,
     series: [OnceLock<(u32, RequestSeries)>; QUICK],
+    /// Resolved with the first request: many routes never see one.
+    traffic: OnceLock<Traffic>,
+}
+
+#[derive(Debug)]
+struct Traffic {
+    first_byte: Histogram,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
 }
 
 impl RouteTelemetry {
@@ -49,6 +60,7 @@ impl RouteTelemetry {
             route,
             metrics: Arc::clone(metrics),
             series: Default::default(),
+            traffic: OnceLock::new(),
         }
     }
 
@@ -69,13 +81,41 @@ impl RouteTelemetry {
         series.duration.observe(seconds);
     }
 
+    /// Counts what a request moved, and when its answer began.
+    pub fn moved(&self, first_byte: Option<Duration>, bytes_in: u64, bytes_out: u64) {
+        let traffic = self.traffic.get_or_init(|| {
+            let labels = [self.direction, &*self.route];
+            let requests = &self.metrics.requests;
+            Traffic {
+                first_byte: requests.first_byte.with_label_values(&labels),
+                bytes_in: requests.bytes_in.with_label_values(&labels),
+                bytes_out: requests.bytes_out.with_label_values(&labels),
+            }
+        });
+        if let Some(first_byte) = first_byte {
+            traffic.first_byte.observe(first_byte.as_secs_f64());
+        }
+        if bytes_in > 0 {
+            traffic.bytes_in.inc_by(bytes_in);
+        }
+        if bytes_out > 0 {
+            traffic.bytes_out.inc_by(bytes_out);
+        }
+    }
+
     /// Counts a request that the proxy answered itself or had to cut.
     pub fn failed(&self, reason: &str) {
         self.metrics.error(self.direction, &self.route, reason);
     }
 
-    fn resolve(&self, method: &str, status: StatusCode) -> RequestSeries {
-        let labels = [self.direction, &*self.route, method, status.as_str()];
+    fn resolve(&self, method: &'static str, status: StatusCode) -> RequestSeries {
+        let route = Arc::clone(&self.route);
+        let key = (self.direction, route, method, status.as_u16());
+        let labels = if self.metrics.bounds.admit(key) {
+            [self.direction, &*self.route, method, status.as_str()]
+        } else {
+            [self.direction, OVERFLOW, OVERFLOW, OVERFLOW]
+        };
         RequestSeries {
             total: self.metrics.requests.total.with_label_values(&labels),
             duration: self.metrics.requests.duration.with_label_values(&labels),

@@ -132,7 +132,7 @@ fn a_missing_name_stops_nothing_and_the_answer_says_why() {
     let answer = get(&proxy);
     assert_eq!(answer.status(), 503);
     let json = answer.json();
-    assert_eq!(json["code"], "NO_ENDPOINT");
+    assert_eq!(json["code"], "DISCOVERY_FAILED");
     assert_eq!(
         json["message"],
         "upstream `app` has no endpoint: `app.example`: there is no such name"

@@ -318,5 +318,5 @@ fn an_app_that_is_not_there_costs_an_expecting_client_no_body() {
     client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n");
     let answer = client.read();
     assert_eq!(answer.status(), 502);
-    assert_eq!(answer.json()["code"], "CONNECT_FAILED");
+    assert_eq!(answer.json()["code"], "CONNECT_REFUSED");
 }

@@ -16,6 +16,7 @@
 mod support;
 
 mod access_log;
+mod access_log_format;
 mod admin;
 mod bad_start;
 mod balancing;
@@ -56,6 +57,7 @@ mod panics;
 mod pool;
 mod protocol_pairs;
 mod rate_limit;
+mod reasons;
 mod redirect;
 mod reload;
 mod reload_under_load;

@@ -252,3 +252,94 @@ fn an_endpoint_that_is_not_there_is_counted_as_such() {
         becomes(&proxy, &series, 1.0);
     }
 }
+
+#[test]
+fn bytes_first_bytes_budgets_and_busy_workers_are_told() {
+    let origin = Origin::start(|request, peer| {
+        peer.body(request);
+        peer.answer("200 OK", "0123456789");
+        Then::KeepAlive
+    });
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client.post("/", b"hello");
+    }
+    let labels = r#"{direction="inbound",route="inbound"}"#;
+    becomes(
+        &proxy,
+        &format!("outrigger_request_bytes_total{labels}"),
+        15.0,
+    );
+    becomes(
+        &proxy,
+        &format!("outrigger_response_bytes_total{labels}"),
+        30.0,
+    );
+    becomes(
+        &proxy,
+        &format!("outrigger_first_byte_seconds_count{labels}"),
+        3.0,
+    );
+    let left = r#"outrigger_retry_budget_left{upstream="app"}"#;
+    assert!(proxy.metric(left) > 0.0);
+    let busy = r#"outrigger_worker_busy_seconds_total{worker="0"}"#;
+    let before = proxy.metric(busy);
+    eventually("the worker works", || {
+        client.get("/");
+        proxy.metric(busy) > before
+    });
+}
+
+#[test]
+fn routes_and_upstreams_that_are_gone_leave_no_series() {
+    let origin = Origin::fixed("ok");
+    let yaml = |route: &str, upstream: &str| {
+        format!(
+            "listeners:\n  inbound: {{ address: 127.0.0.1:0 }}\nroutes: [{{ name: {route}, forward: {upstream}, \
+             rate_limit: {{ requests: 9, per: 1s }}, limits: {{ in_flight: 9 }} }}]\n\
+             upstreams:\n  {upstream}: {{ endpoints: [{}], limits: {{ in_flight: 9, endpoint_in_flight: 9 }} }}\n",
+            origin.address()
+        )
+    };
+    let proxy = Proxy::start(&yaml("old-route", "old-upstream"));
+    assert_eq!(proxy.client().get("/").status(), 200);
+    becomes(&proxy, &requests("inbound", "old-route", "GET", 200), 1.0);
+    proxy.reload(&yaml("new-route", "new-upstream"));
+    assert_eq!(proxy.client().get("/").status(), 200);
+    becomes(&proxy, &requests("inbound", "new-route", "GET", 200), 1.0);
+    let text = proxy.probe("/metrics").text();
+    for line in text.lines() {
+        assert!(!line.contains("old-"), "{line}");
+    }
+}
+
+#[test]
+fn the_page_about_metrics_is_what_is_registered() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let page = outrigger::telemetry::metrics::Metrics::new()
+        .unwrap()
+        .page();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/metrics.md is old; BLESS=1 rewrites it"
+    );
+    // Nothing is exposed that the page does not name.
+    let origin = Origin::fixed("ok");
+    let proxy = Proxy::before(origin.address());
+    proxy.client().get("/");
+    for line in proxy.probe("/metrics").text().lines() {
+        let Some(name) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|it| it.split(' ').next())
+        else {
+            continue;
+        };
+        let named = page.contains(&format!("| `{name}` |"));
+        assert!(named || name.starts_with("process_"), "{name}");
+    }
+}

@@ -42,8 +42,8 @@ impl ConnObserver for Quiet {
 }
 
 /// A server around a service with a defect, and what it tells.
-struct Defective {
-    address: SocketAddr,
+pub struct Defective {
+    pub address: SocketAddr,
     metrics: Arc<Metrics>,
     directory: tempfile::TempDir,
     runtime: Option<tokio::runtime::Runtime>,
@@ -90,7 +90,7 @@ fn engine(origin: SocketAddr, metrics: &Arc<Metrics>, log: &Path) -> Arc<Engine>
 }
 
 impl Defective {
-    fn start(origin: SocketAddr) -> Self {
+    pub fn start(origin: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let engine = engine(origin, &metrics, &directory.path().join("access.log"));
@@ -130,11 +130,11 @@ impl Defective {
         }
     }
 
-    fn exposition(&self) -> String {
+    pub fn exposition(&self) -> String {
         String::from_utf8(self.metrics.encode().unwrap()).unwrap()
     }
 
-    fn access_log(&self) -> String {
+    pub fn access_log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default()
     }
 }

@@ -63,7 +63,7 @@ fn an_app_that_refuses_is_told_at_once() {
     for _ in 0..2 {
         let answer = client.get("/");
         assert_eq!(answer.status(), 502);
-        assert_eq!(answer.json()["code"], "CONNECT_FAILED");
+        assert_eq!(answer.json()["code"], "CONNECT_REFUSED");
     }
 }
 

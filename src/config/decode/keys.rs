@@ -17,6 +17,7 @@ pub(super) const ROOT: &[&str] = &[
     "forwarded_headers",
     "header_case",
     "deadline_header",
+    "server_timing",
 ];
 /// `listeners.*`
 pub(super) const LISTENER: &[&str] = &[
@@ -221,9 +222,13 @@ pub(super) const FAILURE: &[&str] = &["statuses", "grpc", "slow"];
 /// `admin`
 pub(super) const ADMIN: &[&str] = &["probes", "control"];
 /// `access_log`
-pub(super) const ACCESS_LOG: &[&str] = &["file"];
+pub(super) const ACCESS_LOG: &[&str] = &[
+    "file", "format", "fields", "filter", "probes", "query", "redact", "headers",
+];
 /// `tracing`
 pub(super) const TRACING: &[&str] = &["otlp", "protocol", "sample", "propagation", "service"];
+/// `access_log.filter`
+pub(super) const LOG_FILTER: &[&str] = &["status", "slower_than", "sample"];
 /// `drain`
 pub(super) const DRAIN: &[&str] = &["timeout", "delay"];
 /// `memory`
@@ -281,6 +286,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("tracing", TRACING),
+    ("access_log.filter", LOG_FILTER),
     ("drain", DRAIN),
     ("memory", MEMORY),
 ];

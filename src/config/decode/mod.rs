@@ -5,6 +5,7 @@
 //! not be read is its default, an unreadable name is empty. What needs both sides of a reference is for
 //! `snapshot` to say.
 
+mod access_log;
 mod actions;
 mod address;
 mod circuit_breaker;

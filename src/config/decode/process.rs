@@ -7,13 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{
-    AccessLog, Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located, LogOutput,
-};
-use super::super::yaml::Value;
+use super::super::model::{Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located};
 use super::address::{self, Port};
 use super::fields::{Fields, Item, brief};
-use super::{keys, limits, scalars};
+use super::{access_log, keys, limits, scalars};
 
 /// Reads all of them into `config`.
 pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnostics) {
@@ -22,7 +19,7 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
     }
     if let Some(log) = root
         .get("access_log")
-        .and_then(|item| access_log(item, out))
+        .and_then(|item| access_log::access_log(item, out))
     {
         config.access_log = log;
     }
@@ -64,6 +61,11 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
     {
         config.header_case = read;
     }
+    let words = [("on", true), ("off", false)];
+    let timing = root.get("server_timing");
+    config.server_timing = timing
+        .and_then(|item| scalars::word(&item, &words, out))
+        .unwrap_or_default();
     if let Some(item) = root.get("deadline_header") {
         config.deadline_header = deadline_header(&item, out);
     }
@@ -125,40 +127,6 @@ fn address_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<Locat
         return Some(None);
     }
     address::socket(item, Port::MayBeZero, out).map(Some)
-}
-
-/// `off`, `stdout`, or a mapping that names a file.
-fn access_log(item: Item<'_>, out: &mut Diagnostics) -> Option<AccessLog> {
-    if matches!(item.node.value, Value::Mapping(_)) {
-        let fields = Fields::of(item, keys::ACCESS_LOG, out)?;
-        if fields.has_unknown() && fields.get("file").is_none() {
-            return None;
-        }
-        let file = fields.required("file", "/var/log/access.log", out)?;
-        let path = scalars::text(&file, "a path", "write `file: PATH`", out)?;
-        return Some(AccessLog {
-            output: LogOutput::File(path),
-        });
-    }
-    if scalars::is_off(&item, out)? {
-        return Some(AccessLog {
-            output: LogOutput::Off,
-        });
-    }
-    let allowed = "`stdout`, `off` or `{ file: PATH }`";
-    let found = scalars::scalar(&item, allowed, &format!("write {allowed}"), out)?;
-    if found.value() == "stdout" {
-        return Some(AccessLog {
-            output: LogOutput::Stdout,
-        });
-    }
-    let label = format!("write {allowed}");
-    out.push(
-        Diagnostic::error(format!("`access_log` cannot be {}", found.words()))
-            .at(item.at())
-            .label(label),
-    );
-    None
 }
 
 fn drain(item: Item<'_>, drain: &mut Drain, out: &mut Diagnostics) {

@@ -5,6 +5,7 @@
 //! names: whether an upstream exists is for `snapshot` to say. Two sections are equal when their values are;
 //! where they stand in the file does not count, so a reload keeps the state of a section that only moved.
 
+mod access_log;
 mod actions;
 mod circuit_breaker;
 mod discovery;
@@ -26,7 +27,9 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+pub use super::places::Places;
 use super::source::Span;
+pub use access_log::*;
 pub use actions::*;
 pub use circuit_breaker::*;
 pub use discovery::*;
@@ -102,6 +105,10 @@ pub struct Config {
     /// `deadline_header`: the header in which a client says how many milliseconds it will wait, and in which the app is
     /// told how many are left; lower-cased. Default: none (`grpc-timeout` is always read).
     pub deadline_header: Option<String>,
+    /// `server_timing`: whether answers have a `Server-Timing` header that says where their time went. Default `off`.
+    pub server_timing: bool,
+    /// On which line each key stands; not a part of what is compared.
+    pub places: Places,
 }
 
 impl Default for Config {
@@ -121,6 +128,8 @@ impl Default for Config {
             forwarded_headers: ForwardedHeaders::default(),
             header_case: HeaderCase::default(),
             deadline_header: None,
+            server_timing: false,
+            places: Places::default(),
         }
     }
 }
@@ -274,25 +283,6 @@ impl Default for Admin {
             )),
         }
     }
-}
-
-/// `access_log`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AccessLog {
-    /// `output`. Default `stdout`.
-    pub output: LogOutput,
-}
-
-/// Where access lines go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum LogOutput {
-    /// `stdout`.
-    #[default]
-    Stdout,
-    /// `file: PATH`, appended to.
-    File(Located<String>),
-    /// `off`.
-    Off,
 }
 
 /// `drain`

@@ -4,6 +4,7 @@
 //! collide, and whatever is written must be reachable. An empty name stands for one that could not be read: its
 //! mistake was told, nothing follows from it. Costs grow with the file's size, not with its square.
 
+mod access_log;
 mod addresses;
 mod circuit_breaker;
 mod http2;
@@ -35,6 +36,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     references(config, diagnostics);
     route_names(config, diagnostics);
     addresses(config, diagnostics);
+    access_log::access_log(config, diagnostics);
     rules(config, diagnostics);
     limits(config, diagnostics);
     upstreams(config, diagnostics);

@@ -4,6 +4,7 @@
 //! State is carried over by one rule: what is equal to what it was is the same object again. An upstream whose section
 //! did not change keeps its cursor; an endpoint whose address stays keeps its pool and its count of requests in flight.
 
+mod access_log;
 mod actions;
 mod breakers;
 mod health;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use super::forwarding::Forwarding;
 use super::limits::Limits;
-use crate::config::model::{Config, LogOutput};
+use crate::config::model::Config;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -85,7 +86,8 @@ pub fn compile(
             .as_ref()
             .and_then(|name| name.parse().ok()),
         tracing: tracing::compile_tracing(&config, previous, &environment.metrics),
-        access_log: config.access_log.output != LogOutput::Off,
+        access_log: access_log::compile(&config.access_log),
+        server_timing: config.server_timing,
         next_listener,
         config,
     }

@@ -3,6 +3,7 @@
 //! Path: `app::reload` logs it. Both are written out as lines `path → value` and compared, so a key cannot be forgotten
 //! in the comparison without being forgotten in the writing.
 
+mod access_log;
 mod circuit_breaker;
 mod limits;
 mod routes;
@@ -69,15 +70,9 @@ fn lines(config: &Config) -> Lines {
     };
     line("admin.probes", address(&config.admin.probes));
     line("admin.control", address(&config.admin.control));
-    line(
-        "access_log",
-        match &config.access_log.output {
-            crate::config::model::LogOutput::Stdout => "stdout".into(),
-            crate::config::model::LogOutput::Off => "off".into(),
-            crate::config::model::LogOutput::File(path) => path.value.clone(),
-        },
-    );
+    access_log::write_access_log(&config.access_log, &mut line);
     tracing::write_tracing(config.tracing.as_ref(), &mut line);
+    line("server_timing", config.server_timing.to_string());
     line("drain.timeout", time(config.drain.timeout));
     line("drain.delay", time(config.drain.delay));
     line(

@@ -16,6 +16,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Trace;
 use super::ids::{SpanId, TraceId};
+use crate::telemetry::reason::Reason;
 use crate::telemetry::record::{AttemptRecord, Outcome, RequestRecord};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
 
@@ -58,7 +59,7 @@ impl Finished {
             route: Arc::clone(&record.route),
             upstream: record.upstream.clone(),
             status: record.status,
-            reason: record.reason,
+            reason: record.reason.map(Reason::as_str),
             not_retried: record.not_retried,
             bytes: (record.bytes_in, record.bytes_out),
             attempts: record.attempts.iter().take(ATTEMPTS).cloned().collect(),

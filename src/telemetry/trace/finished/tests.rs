@@ -22,6 +22,7 @@ fn record(path: &str, attempts: usize) -> RequestRecord {
         reason: None,
         cause: None,
         limit: None,
+        limit_at: None,
         not_retried: None,
         queued: Duration::ZERO,
         observed: None,
@@ -30,6 +31,8 @@ fn record(path: &str, attempts: usize) -> RequestRecord {
         first_byte: None,
         duration: Duration::from_millis(100),
         config: "x".into(),
+        probe: false,
+        headers: None,
     };
     for index in 0..attempts {
         let last = index + 1 == attempts;
@@ -116,16 +119,21 @@ fn what_a_client_chooses_is_cut_and_never_a_name() {
 fn only_the_server_s_mistakes_are_errors_of_its_span() {
     for (status, reason, error, told) in [
         (Some(404), None, false, None),
-        (Some(404), Some("no_route"), false, Some("no_route")),
-        (Some(503), Some("circuit_open"), true, Some("circuit_open")),
+        (Some(404), Some(Reason::NoRoute), false, Some("no_route")),
+        (
+            Some(503),
+            Some(Reason::CircuitOpen),
+            true,
+            Some("circuit_open"),
+        ),
         (Some(500), None, true, Some("500")),
         (
             Some(200),
-            Some("upstream_body_reset"),
+            Some(Reason::UpstreamBodyReset),
             true,
             Some("upstream_body_reset"),
         ),
-        (None, Some("client_gone"), true, Some("client_gone")),
+        (None, Some(Reason::ClientGone), true, Some("client_gone")),
     ] {
         let mut record = record("/", 0);
         record.status = status.map(|status| StatusCode::from_u16(status).unwrap());
