@@ -15,6 +15,7 @@ pub mod deadline;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod forwarded;
 pub mod headers;
 pub mod limits;
 pub mod mirror;
