@@ -96,6 +96,7 @@ fn metrics(status: &Status) -> Answer {
         upstream.breakers.iter().for_each(|it| it.whole.show());
         for member in upstream.endpoints().members() {
             member.endpoint.pool.count_idle();
+            member.endpoint.observe_streams();
             member.breaker.iter().for_each(|it| it.show());
         }
     }

@@ -6,7 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::wait::{is_too_slow, past, with_look};
 use super::{respond, verdict};
 use crate::policy::deadline::Deadline;
-use crate::policy::failure::Verdict;
+use crate::policy::failure::{Failure, Verdict};
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
 use crate::upstream::http2;
@@ -88,7 +88,9 @@ impl ProxyBody {
         let exchange = self.exchange.as_ref();
         let exchange = exchange.filter(|_| self.on_break == OnBreak::Trailers)?;
         // Its code reaches the client with the reset, as if nobody stood between.
-        if matches!(error, ProxyError::UpstreamBody(error) if http2::is_reset(error)) {
+        if let ProxyError::UpstreamBody(error) = error
+            && http2::reason(error).is_some_and(|it| it.is_remote() && it.is_reset())
+        {
             return None;
         }
         let trailers = respond::last_words(exchange, error);
@@ -129,7 +131,7 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_none(),
-            Content::Endpoint(body) => body.incoming.is_end_stream(),
+            Content::Endpoint(body) => body.is_end_stream(),
         }
     }
 
@@ -138,6 +140,7 @@ impl Body for ProxyBody {
             Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Content::Endpoint(body) if body.failure.is_some() => SizeHint::default(),
             Content::Endpoint(body) => body.incoming.size_hint(),
         }
     }
@@ -225,7 +228,8 @@ impl EndpointBody {
         limits: BodyLimits,
         upload: Option<Arc<Upload>>,
     ) -> Self {
-        Self {
+        let is_stream = matches!(lease.connection, Carrier::Stream(_));
+        let mut body = Self {
             incoming,
             lease: Some(lease),
             limits,
@@ -235,6 +239,35 @@ impl EndpointBody {
             waiting_since: None,
             timer: None,
             failure: None,
+        };
+        if is_stream && body.incoming.is_end_stream() {
+            body.see_end();
+        }
+        body
+    }
+
+    /// Where nothing follows the head of an answer on a stream: whether that is its end, or the stream was reset.
+    fn see_end(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.poll_incoming(&mut cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = Some(End::Broken);
+                self.failure = Some(ProxyError::UpstreamBody(error));
+                self.say(Verdict::Failure(Failure::Reset));
+            }
+            Poll::Ready(None) => self.ended = Some(End::Complete),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+    }
+
+    /// A stream that was reset counts as ended for hyper, too: only a length that is used up, or the end itself, is one.
+    fn is_end_stream(&self) -> bool {
+        match self.lease.as_ref().map(|lease| &lease.connection) {
+            Some(Carrier::Stream(_)) => match self.ended {
+                Some(end) => end == End::Complete,
+                None => self.incoming.size_hint().exact() == Some(0),
+            },
+            Some(Carrier::Connection(_)) | None => self.incoming.is_end_stream(),
         }
     }
 

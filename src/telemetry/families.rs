@@ -77,6 +77,8 @@ pub(super) struct UpstreamFamilies {
     pub(super) attempts: IntCounterVec,
     pub(super) connects: IntCounterVec,
     pub(super) pool_idle: IntGaugeVec,
+    pub(super) pool_http2_connections: IntGaugeVec,
+    pub(super) pool_http2_streams: IntGaugeVec,
     pub(super) pool_reused: IntCounterVec,
     pub(super) stale_replays: IntCounterVec,
     pub(super) retries: IntCounterVec,
@@ -106,6 +108,16 @@ impl UpstreamFamilies {
             pool_idle: families.gauges(
                 "outrigger_pool_idle",
                 "Idle upstream connections kept",
+                labels,
+            )?,
+            pool_http2_connections: families.gauges(
+                "outrigger_pool_http2_connections",
+                "HTTP/2 connections that take streams",
+                labels,
+            )?,
+            pool_http2_streams: families.gauges(
+                "outrigger_pool_http2_streams",
+                "Streams open on them",
                 labels,
             )?,
             pool_reused: families.counters("outrigger_pool_reused_total", reused, labels)?,

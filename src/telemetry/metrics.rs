@@ -50,6 +50,10 @@ pub struct EndpointMetrics {
     failures: [IntCounter; FAILURES.len()],
     /// Idle connections in all workers' pools.
     pub idle: IntGauge,
+    /// HTTP/2 connections of all workers that take streams.
+    pub http2_connections: IntGauge,
+    /// Streams open on them.
+    pub http2_streams: IntGauge,
     /// Requests sent on a connection that had served one before.
     pub reused: IntCounter,
     /// Requests replayed on a fresh connection because the pooled one had just been closed.
@@ -243,6 +247,11 @@ impl Metrics {
                     .with_label_values(&[upstream, endpoint, reason])
             }),
             idle: self.upstreams.pool_idle.with_label_values(&labels),
+            http2_connections: self
+                .upstreams
+                .pool_http2_connections
+                .with_label_values(&labels),
+            http2_streams: self.upstreams.pool_http2_streams.with_label_values(&labels),
             reused: self.upstreams.pool_reused.with_label_values(&labels),
             stale_replays: self.upstreams.stale_replays.with_label_values(&labels),
             connects: connects("ok"),

@@ -184,6 +184,14 @@ impl Endpoint {
         })
     }
 
+    /// Sets the gauges of its HTTP/2 connections.
+    pub fn observe_streams(&self) {
+        let (connections, streams) = self.pool.count_streams();
+        let size = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.http2_connections.set(size(connections));
+        self.metrics.http2_streams.set(size(streams));
+    }
+
     /// Connections open, of all workers.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

@@ -20,16 +20,16 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Upstream;
 use super::endpoint::Endpoint;
 use super::members::EndpointSet;
+use super::{Protocol, Upstream};
 use crate::policy::health::{CheckResult, Health, Thresholds};
 use crate::telemetry::health::CheckLabel;
 use crate::telemetry::journal::Kind;
@@ -90,6 +90,8 @@ pub struct HttpQuestion {
     pub host: Option<HeaderValue>,
     /// The good statuses.
     pub expect: Box<[RangeInclusive<u16>]>,
+    /// Whether by HTTP/2.
+    pub protocol: Protocol,
 }
 
 /// The checks of each endpoint.
@@ -218,20 +220,46 @@ pub async fn ask(address: SocketAddr, check: &HealthCheck) -> Result<(), String>
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
 }
 
+/// As HTTP/2 has it: the host in the target, and no word about the connection.
+fn translated(mut request: Request<Empty<Bytes>>) -> Request<Empty<Bytes>> {
+    request.headers_mut().remove(CONNECTION);
+    let host = request.headers_mut().remove(HOST);
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let target = format!("http://{}{path}", host.unwrap_or("localhost"));
+    if let Ok(target) = target.parse() {
+        *request.uri_mut() = target;
+    }
+    request
+}
+
 async fn get(
     stream: TcpStream,
     address: SocketAddr,
     question: &HttpQuestion,
 ) -> Result<(), String> {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD);
-    let (mut sender, driver) = builder
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-        .await
-        .map_err(|error| words(&error))?;
+    let io = TokioIo::new(stream);
     // Ends with this check, and closes the connection.
-    let _driver = AbortOnDropHandle::new(tokio::spawn(driver));
-    let answer = sender.send_request(question.request(address)).await;
+    let (_driver, answer) = if question.protocol == Protocol::Http2 {
+        let (mut sender, driver) = http2::handshake(TokioExecutor::new(), io)
+            .await
+            .map_err(|error| words(&error))?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        let request = translated(question.request(address));
+        (driver, sender.send_request(request).await)
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD);
+        let (mut sender, driver) = builder
+            .handshake::<_, Empty<Bytes>>(io)
+            .await
+            .map_err(|error| words(&error))?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        (driver, sender.send_request(question.request(address)).await)
+    };
     let answer = answer.map_err(|error| {
         if error.is_parse() {
             "the answer is not valid HTTP".into()

@@ -177,7 +177,7 @@ impl Upload {
             tap.data(data);
         }
         // Nobody asks for what comes after the last frame of a known length.
-        if source.incoming.is_end_stream() {
+        if is_at_end(&source.incoming) {
             self.complete(source);
         } else {
             self.set(UploadState::Flowing);
@@ -193,8 +193,14 @@ impl Upload {
     }
 
     fn is_complete(&self) -> bool {
-        self.state() == UploadState::Complete || self.source.lock().incoming.is_end_stream()
+        self.state() == UploadState::Complete || is_at_end(&self.source.lock().incoming)
     }
+}
+
+/// Whether nothing follows. For hyper a stream that its client has reset is at an end, too, and only one without a length
+/// could be taken for complete then: its end is what another poll tells.
+fn is_at_end(incoming: &Incoming) -> bool {
+    incoming.is_end_stream() && incoming.size_hint().exact() == Some(0)
 }
 
 /// Sees a body pass.

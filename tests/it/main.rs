@@ -52,6 +52,7 @@ mod outlier;
 mod panic_threshold;
 mod panics;
 mod pool;
+mod protocol_pairs;
 mod rate_limit;
 mod redirect;
 mod reload;

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod circuit_breaker;
+mod http2;
 mod limits;
 mod retries;
 mod routes;
@@ -36,6 +37,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     rules(config, diagnostics);
     limits(config, diagnostics);
     upstreams(config, diagnostics);
+    http2::http2(config, diagnostics);
     circuit_breaker::circuit_breakers(config, diagnostics);
     routes(config, diagnostics);
     reachable(config, diagnostics);

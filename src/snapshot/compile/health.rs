@@ -7,6 +7,7 @@ use http::HeaderValue;
 use crate::config::model::{self, DnsFamily, HealthQuestion};
 use crate::policy::health::Thresholds;
 use crate::policy::outlier::{Rules, SuccessRate};
+use crate::upstream::Protocol;
 use crate::upstream::discover::dns::{DnsSettings, Family};
 use crate::upstream::health::{GrpcQuestion, HealthCheck, HttpQuestion, Question};
 
@@ -14,10 +15,11 @@ use crate::upstream::health::{GrpcQuestion, HealthCheck, HttpQuestion, Question}
 const INTERVAL_DOWN: Duration = Duration::from_secs(1);
 
 /// `None` only for what the reader has refused before.
-pub(super) fn health_check(section: &model::HealthCheck) -> Option<HealthCheck> {
+pub(super) fn health_check(upstream: &model::Upstream, protocol: Protocol) -> Option<HealthCheck> {
+    let section = upstream.health_check.as_ref()?;
     let interval = section.interval.value;
     Some(HealthCheck {
-        question: question(&section.question)?,
+        question: question(&section.question, protocol)?,
         interval,
         interval_down: section.interval_down.unwrap_or(INTERVAL_DOWN.min(interval)),
         timeout: section.timeout.value,
@@ -29,7 +31,7 @@ pub(super) fn health_check(section: &model::HealthCheck) -> Option<HealthCheck> 
     })
 }
 
-fn question(section: &HealthQuestion) -> Option<Question> {
+fn question(section: &HealthQuestion, protocol: Protocol) -> Option<Question> {
     Some(match section {
         HealthQuestion::Tcp => Question::Tcp,
         HealthQuestion::Http { path, host, expect } => {
@@ -38,6 +40,7 @@ fn question(section: &HealthQuestion) -> Option<Question> {
                 path: path.parse().ok()?,
                 host: host.transpose().ok()?,
                 expect: expect.as_slice().into(),
+                protocol,
             })
         }
         HealthQuestion::Grpc { service, host } => {

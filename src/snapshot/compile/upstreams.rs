@@ -95,7 +95,7 @@ fn compile_upstream(
         name,
         members: Members::new(settings, &list, same, old, now.into_std()),
         discovery,
-        health_check: section.health_check.as_ref().and_then(health_check),
+        health_check: health_check(section, protocol(section.protocol)),
         outlier: section.outlier.as_ref().map(outlier),
         limits: upstream_limits(section, limits, before, environment),
         connect_timeout: section.timeouts.connect,
