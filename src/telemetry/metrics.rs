@@ -26,7 +26,7 @@ pub struct Metrics {
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     pub(super) mirrors: MirrorFamilies,
-    upgrades: UpgradeFamilies,
+    pub(super) upgrades: UpgradeFamilies,
     access_log_dropped: IntCounter,
 }
 
