@@ -104,7 +104,9 @@ impl ProxyBody {
         let exchange = self.exchange.as_ref();
         let exchange = exchange.filter(|_| self.on_break == OnBreak::Trailers)?;
         // Its code reaches the client with the reset, as if nobody stood between.
-        if matches!(error, ProxyError::UpstreamBody(error) if http2::is_reset(error)) {
+        if let ProxyError::UpstreamBody(error) = error
+            && http2::reason(error).is_some_and(|it| it.is_remote() && it.is_reset())
+        {
             return None;
         }
         let trailers = respond::last_words(exchange, error);

@@ -245,6 +245,7 @@ impl Metrics {
     /// Removes every series of an upstream that is gone.
     pub fn forget_upstream(&self, upstream: &str) {
         self.forget_breaker(upstream, "");
+        self.upgrades.forget(upstream);
         for gauge in [
             &self.health.endpoints,
             &self.health.ejected,
@@ -274,6 +275,8 @@ impl super::families::UpstreamFamilies {
             forget(&self.connects, &[upstream, endpoint, result]);
         }
         forget(&self.pool_idle, &labels);
+        forget(&self.pool_http2_connections, &labels);
+        forget(&self.pool_http2_streams, &labels);
         forget(&self.pool_reused, &labels);
         forget(&self.stale_replays, &labels);
     }

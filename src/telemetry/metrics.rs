@@ -35,7 +35,7 @@ pub struct Metrics {
     pub(super) traces: SpanFamilies,
     pub(super) tls: TlsFamilies,
     protocol: ProtocolFamilies,
-    upgrades: UpgradeFamilies,
+    pub(super) upgrades: UpgradeFamilies,
     access_log_dropped: IntCounter,
     pub(super) bounds: Bounds,
     pub(super) described: Vec<Described>,

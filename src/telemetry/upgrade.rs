@@ -49,6 +49,15 @@ impl UpgradeFamilies {
         })
     }
 
+    /// Removing what was never there is no mistake.
+    pub(super) fn forget(&self, upstream: &str) {
+        drop(self.active.remove_label_values(&[upstream]));
+        drop(self.total.remove_label_values(&[upstream]));
+        for way in ["up", "down"] {
+            drop(self.bytes.remove_label_values(&[upstream, way]));
+        }
+    }
+
     pub(super) fn handles(&self, upstream: &str) -> UpgradeMetrics {
         let bytes = |way| self.bytes.with_label_values(&[upstream, way]);
         UpgradeMetrics {

@@ -361,11 +361,6 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Whether an endpoint itself reset the stream, and so said with a code of its own what had happened.
-pub fn is_reset(error: &hyper::Error) -> bool {
-    reason(error).is_some_and(|error| error.is_remote() && error.is_reset())
-}
-
 /// Whether an endpoint broke the protocol, as far as this side or the error code tells.
 pub fn is_protocol_error(error: &hyper::Error) -> bool {
     reason(error).is_some_and(|error| {
@@ -381,8 +376,8 @@ pub fn is_protocol_error(error: &hyper::Error) -> bool {
     })
 }
 
-/// hyper does not show it; a new version of h2 would be another type, which the tests of refused streams would tell.
-fn reason(error: &hyper::Error) -> Option<&h2::Error> {
+/// What HTTP/2 says. hyper does not show it; a new version of h2 would be another type, which the tests of refused streams would tell.
+pub fn reason(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = error.source();
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<h2::Error>() {

@@ -9,7 +9,7 @@ fn proxy(origin: &Origin, route: &str) -> Proxy {
     Proxy::start(&format!(
         "listeners: {{ inbound: {{ address: 127.0.0.1:0 }} }}\n\
          routes:\n  - name: app\n    forward: app\n{route}\
-         upstreams: {{ app: {{ endpoints: [{}] }} }}\n\
+         upstreams: {{ app: {{ endpoints: [{}], protocol: http1 }} }}\n\
          deadline_header: X-Request-Timeout-Ms\n",
         origin.address()
     ))
