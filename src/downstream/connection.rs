@@ -18,7 +18,8 @@ use super::state::{ConnState, Order};
 use crate::proxy::respond::HEADER_TIMEOUT;
 use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
-use crate::proxy::{ConnInfo, Engine};
+use crate::proxy::tcp;
+use crate::proxy::{ConnInfo, ConnObserver, Engine};
 use crate::snapshot::{Listener, ListenerLimits};
 
 /// HTTP/2 flow-control windows: small per stream, large per connection, so that one slow upload does not stop the
@@ -51,6 +52,13 @@ pub async fn serve(
     state: Arc<ConnState>,
     engine: Arc<Engine>,
 ) -> End {
+    if let Some(forward) = &info.listener.tcp {
+        // One long exchange: its own timer ends it, a drain waits for it, a cut ends it.
+        state.exchange_started();
+        let idle = info.listener.timeouts.idle;
+        let served = obeying(&state, tcp::serve(stream, forward, idle)).await;
+        return served.map_or_else(End::Ordered, |()| End::Closed);
+    }
     let first = obeying(&state, sniff(&stream)).await;
     let protocol = match first {
         Err(order) => return End::Ordered(order),

@@ -22,6 +22,7 @@ pub mod respond;
 pub mod seen;
 pub mod service;
 pub mod stack;
+pub mod tcp;
 pub mod unavailable;
 pub mod upgrade;
 pub mod verdict;

@@ -124,7 +124,8 @@ async fn join(client: Upgraded, (mut endpoint, early): (TcpStream, Bytes), excha
     }
 }
 
-fn counted<T: AsyncRead + AsyncWrite + Unpin>(
+/// Shows what is read from `io` and written to it.
+pub(super) fn counted<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     read: impl FnMut(&[u8]) + Unpin,
     written: impl FnMut(&[u8]) + Unpin,

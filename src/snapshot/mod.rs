@@ -24,6 +24,7 @@ use crate::route::normalize::Normalize;
 use crate::route::table::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::tcp::TcpTelemetry;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_limit::RequestLimit;
@@ -76,6 +77,8 @@ pub struct Listener {
     pub requests: Option<Arc<RequestLimit>>,
     /// Which route takes a request.
     pub routes: Table<Entry>,
+    /// Where its connections go if it speaks no HTTP.
+    pub tcp: Option<TcpForward>,
     /// How paths are compared.
     pub normalize: Normalize,
     /// The port in the configuration; 0 when a free one was taken.
@@ -84,6 +87,15 @@ pub struct Listener {
     pub no_route: Arc<RouteTelemetry>,
     /// Handles of its metrics.
     pub metrics: ListenerMetrics,
+}
+
+/// Where the connections of a TCP listener go.
+#[derive(Debug)]
+pub struct TcpForward {
+    /// To whom.
+    pub upstream: Arc<Upstream>,
+    /// Handles of its metrics.
+    pub telemetry: TcpTelemetry,
 }
 
 impl Snapshot {

@@ -12,6 +12,7 @@ use super::families::{
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
+use super::tcp::TcpFamilies;
 
 /// Every metric family of the process.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Metrics {
     config: ConfigFamilies,
     pub(super) limits: LimitFamilies,
     pub(super) mirrors: MirrorFamilies,
+    pub(super) tcp: TcpFamilies,
     access_log_dropped: IntCounter,
 }
 
@@ -183,6 +185,7 @@ impl Metrics {
             config: ConfigFamilies::new(&families)?,
             limits: LimitFamilies::new(&families)?,
             mirrors: MirrorFamilies::new(&families)?,
+            tcp: TcpFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",

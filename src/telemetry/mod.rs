@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod mirror;
 pub mod record;
 pub mod route;
+pub mod tcp;
 pub mod time;
 pub mod writer;

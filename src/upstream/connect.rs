@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, OpenConnection};
 use super::health::words;
 use super::pool::PoolSettings;
 use crate::wire::Wire;
@@ -50,23 +50,42 @@ pub async fn connect(
     settings: &PoolSettings,
 ) -> Result<Box<Connection>, ConnectError> {
     let connected = open(endpoint, limit, settings).await;
-    match &connected {
-        Ok(_) => endpoint.metrics.connects.inc(),
-        Err(ConnectError::Full) => {}
-        Err(error) => {
+    note(endpoint, connected.as_ref().err());
+    connected
+}
+
+/// Connects to `endpoint` within `limit` for bytes that are not HTTP's; only the bound on connections is of `settings`.
+///
+/// # Errors
+///
+/// See [`ConnectError`].
+pub async fn dial(
+    endpoint: &Arc<Endpoint>,
+    limit: Duration,
+    settings: &PoolSettings,
+) -> Result<(TcpStream, OpenConnection), ConnectError> {
+    let dialled = socket(endpoint, limit, settings).await;
+    note(endpoint, dialled.as_ref().err());
+    dialled
+}
+
+fn note(endpoint: &Endpoint, error: Option<&ConnectError>) {
+    match error {
+        None => endpoint.metrics.connects.inc(),
+        Some(ConnectError::Full) => {}
+        Some(error) => {
             endpoint.metrics.connect_failures.inc();
             let now = tokio::time::Instant::now().into_std();
             endpoint.note_error(&format!("connect: {}", words(error)), now);
         }
     }
-    connected
 }
 
-async fn open(
+async fn socket(
     endpoint: &Arc<Endpoint>,
     limit: Duration,
     settings: &PoolSettings,
-) -> Result<Box<Connection>, ConnectError> {
+) -> Result<(TcpStream, OpenConnection), ConnectError> {
     let counted = endpoint
         .open_connection(settings.connections)
         .ok_or(ConnectError::Full)?;
@@ -74,6 +93,15 @@ async fn open(
         .await
         .map_err(|_| ConnectError::Timeout(limit))??;
     stream.set_nodelay(true)?;
+    Ok((stream, counted))
+}
+
+async fn open(
+    endpoint: &Arc<Endpoint>,
+    limit: Duration,
+    settings: &PoolSettings,
+) -> Result<Box<Connection>, ConnectError> {
+    let (stream, counted) = socket(endpoint, limit, settings).await?;
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(MAX_BUFFER)

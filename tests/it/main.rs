@@ -59,6 +59,7 @@ mod slow_bodies;
 mod split;
 mod stale_connections;
 mod streaming;
+mod tcp;
 mod timeouts;
 mod toxics;
 mod upgrade;

@@ -26,6 +26,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tcp;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};

@@ -12,6 +12,7 @@ mod health;
 mod limits;
 mod normalize;
 mod pattern;
+mod protocol;
 mod rate_limit;
 mod retry;
 mod routes;
@@ -31,6 +32,7 @@ pub use health::*;
 pub use limits::*;
 pub use normalize::*;
 pub use pattern::*;
+pub use protocol::ListenerProtocol;
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
@@ -130,6 +132,8 @@ pub struct Listener {
     pub name: Located<String>,
     /// `address`: IP and port to bind; port 0 takes a free one. Required.
     pub address: Located<SocketAddr>,
+    /// `protocol`: what its clients speak. Default `http`.
+    pub protocol: ListenerProtocol,
     /// `direction`: a label for metrics and logs. Default: `outbound` if the listener is named so, else `inbound`.
     pub direction: Direction,
     /// `forward`: the upstream for requests that no route takes.
