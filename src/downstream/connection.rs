@@ -24,7 +24,8 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::respond::before_a_request;
 use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
-use crate::proxy::{ConnInfo, Engine};
+use crate::proxy::tcp;
+use crate::proxy::{ConnInfo, ConnObserver, Engine};
 use crate::snapshot::{Listener, ListenerLimits};
 use crate::telemetry::protocol::Offence;
 
@@ -66,6 +67,13 @@ pub async fn serve(
     state: Arc<ConnState>,
     engine: Arc<Engine>,
 ) -> End {
+    if let Some(forward) = &info.listener.tcp {
+        // One long exchange: its own timer ends it, a drain waits for it, a cut ends it.
+        state.exchange_started();
+        let idle = info.listener.timeouts.idle;
+        let served = obeying(&state, tcp::serve(stream, forward, idle)).await;
+        return served.map_or_else(End::Ordered, |()| End::Closed);
+    }
     let greeted = obeying(&state, greet(stream, &info.listener, &state)).await;
     let (stream, protocol) = match greeted {
         Err(order) => return End::Ordered(order),

@@ -12,6 +12,7 @@ pub mod greeting;
 pub mod io;
 pub mod linger;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod registry;
 pub mod sniff;
 pub mod state;

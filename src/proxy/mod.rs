@@ -24,6 +24,7 @@ pub mod respond;
 pub mod seen;
 pub mod service;
 pub mod stack;
+pub mod tcp;
 pub mod trace;
 pub mod unavailable;
 pub mod unread;

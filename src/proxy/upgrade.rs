@@ -183,7 +183,8 @@ async fn join(
     }
 }
 
-fn counted<T: AsyncRead + AsyncWrite + Unpin>(
+/// Shows what is read from `io` and written to it.
+pub(super) fn counted<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     read: impl FnMut(&[u8]) + Unpin,
     written: impl FnMut(&[u8]) + Unpin,

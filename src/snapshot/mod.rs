@@ -26,6 +26,7 @@ use crate::route::table::Table;
 use crate::telemetry::access_format::AccessLog;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::tcp::TcpTelemetry;
 use crate::telemetry::tls::HandshakeMetrics;
 use crate::telemetry::trace::Tracing;
 use crate::tls::server::ServerTls;
@@ -85,6 +86,8 @@ pub struct Listener {
     pub requests: Option<Arc<RequestLimit>>,
     /// Which route takes a request.
     pub routes: Table<Entry>,
+    /// Where its connections go if it speaks no HTTP.
+    pub tcp: Option<TcpForward>,
     /// How paths are compared.
     pub normalize: Normalize,
     /// The port in the configuration; 0 when a free one was taken.
@@ -107,6 +110,15 @@ impl Listener {
             None => Scheme::Http,
         }
     }
+}
+
+/// Where the connections of a TCP listener go.
+#[derive(Debug)]
+pub struct TcpForward {
+    /// To whom.
+    pub upstream: Arc<Upstream>,
+    /// Handles of its metrics.
+    pub telemetry: TcpTelemetry,
 }
 
 impl Snapshot {

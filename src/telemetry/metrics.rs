@@ -17,6 +17,7 @@ use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
 use super::protocol::{ProtocolFamilies, ProtocolMetrics};
 use super::spans::SpanFamilies;
+use super::tcp::TcpFamilies;
 use super::tls::TlsFamilies;
 use super::upgrade::{UpgradeFamilies, UpgradeMetrics};
 
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub(super) tls: TlsFamilies,
     protocol: ProtocolFamilies,
     pub(super) upgrades: UpgradeFamilies,
+    pub(super) tcp: TcpFamilies,
     access_log_dropped: IntCounter,
     pub(super) bounds: Bounds,
     pub(super) described: Vec<Described>,
@@ -211,6 +213,7 @@ impl Metrics {
             tls: TlsFamilies::new(&families)?,
             protocol: ProtocolFamilies::new(&families)?,
             upgrades: UpgradeFamilies::new(&families)?,
+            tcp: TcpFamilies::new(&families)?,
             access_log_dropped: families.counter(
                 "outrigger_access_log_dropped_total",
                 "Access lines dropped because the output could not take them",

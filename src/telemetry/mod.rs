@@ -19,6 +19,7 @@ pub mod record;
 pub mod redact;
 pub mod route;
 mod spans;
+pub mod tcp;
 pub mod time;
 pub mod tls;
 pub mod trace;

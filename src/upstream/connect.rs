@@ -1,7 +1,7 @@
 //! Opens a connection to an endpoint.
 //!
 //! Path: [`super::carrier`] comes here when the pool has none to give. What is spoken on a connection is decided by the
-//! upstream's `protocol`; with TLS it would be what both sides agree on, known when [`Opening::dial`] is done.
+//! upstream's `protocol`; with TLS it would be what both sides agree on, known when [`Opening::http1`] is done.
 
 use std::io;
 use std::sync::Arc;
@@ -76,6 +76,18 @@ impl Opening<'_> {
         noted(endpoint, self.open_http2(endpoint).await)
     }
 
+    /// A connection for bytes that are not HTTP's; only the bound on connections is of the settings.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn bytes(
+        self,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(TcpStream, OpenConnection), ConnectError> {
+        noted(endpoint, self.socket(endpoint).await)
+    }
+
     async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
         let (transport, counted) = self.dial(endpoint).await?;
         let mut builder = http1::Builder::new();
@@ -105,11 +117,18 @@ impl Opening<'_> {
             .map_err(ConnectError::NotHttp2)
     }
 
-    /// The transport.
     async fn dial(
         self,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(Transport, OpenConnection), ConnectError> {
+        let (stream, counted) = self.socket(endpoint).await?;
+        Ok((TokioIo::new(Wire::Tcp(stream)), counted))
+    }
+
+    async fn socket(
+        self,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(TcpStream, OpenConnection), ConnectError> {
         let counted = endpoint
             .open_connection(self.settings.connections)
             .ok_or(ConnectError::Full)?;
@@ -117,7 +136,7 @@ impl Opening<'_> {
             .await
             .map_err(|_| ConnectError::Timeout(self.limit))??;
         stream.set_nodelay(true)?;
-        Ok((TokioIo::new(Wire::Tcp(stream)), counted))
+        Ok((stream, counted))
     }
 }
 

@@ -69,6 +69,7 @@ mod smuggling;
 mod split;
 mod stale_connections;
 mod streaming;
+mod tcp;
 mod timeouts;
 mod tls;
 mod toxics;

@@ -22,6 +22,7 @@ pub(super) const ROOT: &[&str] = &[
 /// `listeners.*`
 pub(super) const LISTENER: &[&str] = &[
     "address",
+    "protocol",
     "direction",
     "forward",
     "reuse_port",

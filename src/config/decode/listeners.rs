@@ -6,13 +6,13 @@ use std::num::NonZeroU32;
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
     BodyLimit, Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits,
-    ListenerTimeouts, Located, Normalize,
+    ListenerProtocol, ListenerTimeouts, Located, Normalize,
 };
 use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
 use super::address::{self, Port};
 use super::fields::{Fields, Item, brief};
-use super::{keys, limits, scalars, tls};
+use super::{keys, limits, scalars, tcp, tls};
 use crate::units;
 use scalars::{MAX_TIME, MIN_TIME};
 
@@ -30,6 +30,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         },
         name,
         address: Located::new(UNREAD, Span::default()),
+        protocol: ListenerProtocol::default(),
         forward: None,
         reuse_port: false,
         timeouts: ListenerTimeouts::default(),
@@ -65,6 +66,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     {
         listener.reuse_port = reuse;
     }
+    tcp::protocol(&fields, &mut listener, out);
     if let Some(item) = fields.get("timeouts") {
         timeouts(item, &mut listener.timeouts, out);
     }

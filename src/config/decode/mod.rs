@@ -28,6 +28,7 @@ mod retry;
 mod rewrite;
 mod routes;
 mod scalars;
+mod tcp;
 mod tls;
 mod tracing;
 mod upstreams;

@@ -14,6 +14,7 @@ mod http2;
 mod limits;
 mod normalize;
 mod pattern;
+mod protocol;
 mod rate_limit;
 mod retry;
 mod routes;
@@ -38,6 +39,7 @@ pub use http2::*;
 pub use limits::*;
 pub use normalize::*;
 pub use pattern::*;
+pub use protocol::ListenerProtocol;
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
@@ -148,6 +150,8 @@ pub struct Listener {
     pub name: Located<String>,
     /// `address`: IP and port to bind; port 0 takes a free one. Required.
     pub address: Located<SocketAddr>,
+    /// `protocol`: what its clients speak. Default `http`.
+    pub protocol: ListenerProtocol,
     /// `direction`: a label for metrics and logs. Default: `outbound` if the listener is named so, else `inbound`.
     pub direction: Direction,
     /// `forward`: the upstream for requests that no route takes.

@@ -12,13 +12,14 @@ mod limits;
 mod retries;
 mod routes;
 mod rules;
+mod tcp;
 mod tls;
 mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Section};
-use crate::config::model::{Config, Listener, Located, Route};
+use crate::config::model::{Config, Listener, ListenerProtocol, Located, Route};
 use crate::config::source::Span;
 use crate::config::suggest;
 use addresses::addresses;
@@ -45,6 +46,7 @@ pub fn check(config: &Config, diagnostics: &mut Diagnostics) {
     circuit_breaker::circuit_breakers(config, diagnostics);
     routes(config, diagnostics);
     reachable(config, diagnostics);
+    tcp::tcp(config, diagnostics);
     retries(config, diagnostics);
     diagnostics.sort();
 }
@@ -207,7 +209,9 @@ fn reachable(config: &Config, out: &mut Diagnostics) {
         .map(|name| name.value.as_str())
         .collect();
     let idle = |listener: &&Listener| {
-        listener.forward.is_none() && !routed.contains(listener.name.value.as_str())
+        listener.forward.is_none()
+            && listener.protocol == ListenerProtocol::Http
+            && !routed.contains(listener.name.value.as_str())
     };
     for listener in config.listeners.iter().filter(idle) {
         out.push(

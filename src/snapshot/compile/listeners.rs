@@ -7,8 +7,9 @@ use super::tls::listener_tls;
 use super::{Environment, Parts};
 use crate::config::model::{self, Config};
 use crate::route::normalize::{self, Normalize};
-use crate::snapshot::{Listener, ListenerId, Snapshot};
+use crate::snapshot::{Listener, ListenerId, Snapshot, TcpForward};
 use crate::telemetry::route::{NO_ROUTE, RouteTelemetry};
+use crate::telemetry::tcp::TcpTelemetry;
 use crate::tls::hello::Handshake;
 
 pub(super) fn compile_listeners(
@@ -71,6 +72,7 @@ fn compile_listener(
         requests: parts.limits.listener(&name),
         routes: compile_routes(section, config, parts, environment, &telemetry),
         port: section.address.value.port(),
+        tcp: tcp_forward(section, parts, environment),
         normalize: normalize_rules(section.normalize),
         no_route: telemetry(&NO_ROUTE.into()),
         metrics: metrics.listener(direction.as_str(), &name),
@@ -84,6 +86,24 @@ fn compile_listener(
         tls: listener_tls(section, previous, environment),
         name,
     }
+}
+
+fn tcp_forward(
+    section: &model::Listener,
+    parts: &Parts<'_>,
+    environment: &Environment,
+) -> Option<TcpForward> {
+    let forward = section.forward.as_ref()?;
+    if section.protocol != model::ListenerProtocol::Tcp {
+        return None;
+    }
+    let upstream = Arc::clone(parts.upstreams.get(forward.value.as_str())?);
+    let names = (section.name.value.as_str(), forward.value.as_str());
+    let telemetry = TcpTelemetry::new(&environment.metrics, names.0, names.1);
+    Some(TcpForward {
+        upstream,
+        telemetry,
+    })
 }
 
 /// The rules of `normalize` as the matcher knows them.

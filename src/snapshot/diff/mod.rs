@@ -95,6 +95,7 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
         lines.insert(format!("listeners.{}.{key}", listener.name.value), value);
     };
     line("address", listener.address.value.to_string());
+    line("protocol", word(&listener.protocol));
     line("direction", listener.direction.as_str().into());
     if let Some(forward) = &listener.forward {
         line("forward", forward.value.clone());
