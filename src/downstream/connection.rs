@@ -93,22 +93,18 @@ pub async fn serve(
                 connection.as_mut().graceful_shutdown()
             })
             .await;
-            let rest = || Some(Pin::into_inner(connection).into_parts()?.io.into_inner());
-            match end {
-                End::Ordered(Order::HeaderTimeout) => {
-                    if let Some(mut io) = rest() {
-                        // Best effort: a client that is not there anymore does not read it.
-                        let answer = before_a_request(&engine, &info, &ProxyError::HeaderTimeout);
-                        let _ = io.write_all(&answer).now_or_never();
-                        let _ = io.flush().now_or_never();
-                    }
+            let late = end == End::Ordered(Order::HeaderTimeout);
+            let unread = end == End::Closed && state.has_unread();
+            if (late || unread)
+                && let Some(parts) = Pin::into_inner(connection).into_parts()
+            {
+                let io = parts.io.into_inner();
+                if late {
+                    let answer = before_a_request(&engine, &info, &ProxyError::HeaderTimeout);
+                    say(io, &answer);
+                } else {
+                    Box::pin(linger(&state, io)).await;
                 }
-                End::Closed if state.has_unread() => {
-                    if let Some(io) = rest() {
-                        Box::pin(linger(&state, io)).await;
-                    }
-                }
-                End::Closed | End::Ordered(_) | End::Broken(_) => {}
             }
             end
         }
@@ -122,6 +118,12 @@ pub async fn serve(
             .await
         }
     }
+}
+
+/// Best effort: a client that is not there anymore does not read it.
+fn say(mut io: TrackedIo, answer: &[u8]) {
+    let _ = io.write_all(answer).now_or_never();
+    let _ = io.flush().now_or_never();
 }
 
 fn http1_builder(listener: &Listener, preserve_case: bool) -> http1::Builder {

@@ -62,6 +62,7 @@ impl Frames {
 
     /// Reads on; what was done too often.
     pub fn read(&mut self, mut bytes: &[u8]) -> Option<Offence> {
+        let mut offence = None;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let step = usize::try_from(self.skip).map_or(bytes.len(), |n| n.min(bytes.len()));
@@ -77,12 +78,10 @@ impl Frames {
             (self.have, bytes) = (self.have + step, rest);
             if self.have == HEADER {
                 self.have = 0;
-                if let Some(offence) = self.frame() {
-                    return Some(offence);
-                }
+                offence = self.frame().or(offence);
             }
         }
-        None
+        offence
     }
 
     /// Notes that so many bytes were sent: more than the answer to a frame without use means a message.

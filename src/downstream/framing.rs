@@ -266,11 +266,15 @@ mod tests {
                 "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n\nx\n\
                  POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n11;a=b\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
                  GET / HTTP/1.1\nhost: a\r\n\r\n",
-                Some((4, Offence::Chunk)),
+                Some((4, Offence::BareLf)),
             ),
             (
                 "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n13\r\n\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
                  GET / HTTP/1.1\nhost: a\r\n\r\n",
+                Some((2, Offence::BareLf)),
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
                 Some((2, Offence::Chunk)),
             ),
         ] {

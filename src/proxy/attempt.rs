@@ -115,7 +115,7 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
     let mut trace = AttemptTrace::start(exchange, endpoint, request);
     let end = AttemptEnd::new(target.deadline, trace.started, target.per_try);
     let mut pooled = Carrier::pooled(endpoint, upstream, carried, trace.started).await;
-    let mut refused = false;
+    let mut replayed = false;
     loop {
         let mut connection = match pooled.take() {
             Some(connection) => connection,
@@ -141,24 +141,25 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
             }
             Err(failure) => failure,
         };
-        let reused = connection.is_reused();
+        // Once: others may have served on the next connection of HTTP/2, too. What follows is for the retry policy.
+        let again = !replayed;
+        let stale = again && connection.may_be_stale();
         // With it goes what it held of the request's body.
         drop(connection);
         match failure {
-            WaitFailure::Unsent(unsent, _) if reused => request.put_back(unsent),
-            // Once, on another connection if this one is closing; more is for the retry policy.
-            WaitFailure::Refused(_) if !refused && content(exchange) != RequestContent::Gone => {
-                refused = true;
+            WaitFailure::Unsent(unsent, _) if stale => request.put_back(unsent),
+            WaitFailure::Refused(_) if again && content(exchange) != RequestContent::Gone => {
                 pooled = Carrier::pooled(endpoint, upstream, carried, Instant::now()).await;
             }
             failure => {
                 let (error, sent) = failure.into_error(exchange);
                 let broken = matches!(error, ProxyError::UpstreamReset(_));
-                if !(reused && broken && may_replay(exchange, request)) {
+                if !(stale && broken && may_replay(exchange, request)) {
                     return Err(trace.fail(error, sent));
                 }
             }
         }
+        replayed = true;
         trace.stale();
         trace = AttemptTrace::start(exchange, endpoint, request);
     }

@@ -45,12 +45,7 @@ pub async fn forward(
     let route = &*entry.route;
     let upstream = route.target(&head.headers);
     exchange.take_route(&route.telemetry, upstream.map(|upstream| &upstream.name));
-    if route.body_bytes.is_some_and(|most| {
-        body.get()
-            .is_some_and(|body| body.size_hint().lower() > most)
-    }) {
-        return Err(ProxyError::BodyTooLarge);
-    }
+    refuse_too_large(route.body_bytes, body.get())?;
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
@@ -93,6 +88,16 @@ pub async fn forward(
     let mut response = pass_on(answer, deadline, version, upload)?;
     answer_rules.apply(response.headers_mut());
     Ok(response)
+}
+
+/// A body whose length tells that it is too long is not asked for.
+fn refuse_too_large(most: Option<u64>, body: Option<&Incoming>) -> Result<(), ProxyError> {
+    match (most, body) {
+        (Some(most), Some(body)) if body.size_hint().lower() > most => {
+            Err(ProxyError::BodyTooLarge)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what no app should have to interpret.

@@ -114,6 +114,9 @@ impl UpstreamFamilies {
         let attempts = "Attempts at endpoints, by result";
         let connects = "Connections to endpoints, by result";
         let reused = "Requests sent on a connection that had served one before";
+        let http2 = "outrigger_pool_http2_connections";
+        let shared = "HTTP/2 connections that take streams";
+        let streams = "Streams open on HTTP/2 connections";
         let replays = "Requests replayed because the pooled connection had just been closed";
         Ok(Self {
             attempts: families.counters(
@@ -131,16 +134,8 @@ impl UpstreamFamilies {
                 "Idle upstream connections kept",
                 labels,
             )?,
-            pool_http2_connections: families.gauges(
-                "outrigger_pool_http2_connections",
-                "HTTP/2 connections that take streams",
-                labels,
-            )?,
-            pool_http2_streams: families.gauges(
-                "outrigger_pool_http2_streams",
-                "Streams open on them",
-                labels,
-            )?,
+            pool_http2_connections: families.gauges(http2, shared, labels)?,
+            pool_http2_streams: families.gauges("outrigger_pool_http2_streams", streams, labels)?,
             pool_reused: families.counters("outrigger_pool_reused_total", reused, labels)?,
             stale_replays: families.counters(
                 "outrigger_pool_stale_replays_total",

@@ -314,7 +314,7 @@ mod tests {
         for reason in Reason::ALL {
             let facts = reason.facts();
             assert!(seen.insert(facts.code), "{} twice", facts.code);
-            let legal = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
             assert!(facts.code.bytes().all(legal), "{}", facts.code);
             assert!(ERROR_TYPES.contains(&facts.error_type), "{facts:?}");
             assert!((400..600).contains(&facts.status), "{facts:?}");

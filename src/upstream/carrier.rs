@@ -117,6 +117,14 @@ impl Carrier {
         }
     }
 
+    /// Whether a request that failed on it may have met a connection that its peer had just closed.
+    pub fn may_be_stale(&self) -> bool {
+        match self {
+            Self::Connection(connection) => connection.is_reused(),
+            Self::Stream(stream) => stream.may_be_stale(),
+        }
+    }
+
     /// See [`Connection::learn_keep_alive`]; HTTP/2 has no such field.
     pub fn learn_keep_alive(&mut self, headers: &HeaderMap) {
         if let Self::Connection(connection) = self {

@@ -1,11 +1,9 @@
 //! One HTTP/2 connection to an endpoint, and the streams on it (RFC 9113).
 //!
-//! Path: [`super::connect`] opens it → [`super::streams`] shares it among the requests of one worker → each request has a
-//! [`Stream`] → dropped, that stream alone is reset if it was not complete.
+//! Path: [`super::connect`] opens it → [`super::streams`] shares it among a worker's requests → each has a [`Stream`].
 //!
-//! hyper's client does not tell how many streams the peer takes before its settings have arrived, and queues what is too
-//! much. So a connection is ready only when the settings are there: then nobody waits in a queue that he cannot see, a
-//! peer that does not speak HTTP/2 is found before a request was sent, and a connection that is full is known to be.
+//! hyper's client queues what is too much for a peer whose settings it has not read. So a connection is ready only when
+//! they are there: nobody waits in a queue that he cannot see, and a peer without HTTP/2 is found before a request was sent.
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -308,6 +306,11 @@ impl Stream {
         self.reused
     }
 
+    /// Whether what failed on it may have met a connection that had ended meanwhile.
+    pub fn may_be_stale(&self) -> bool {
+        self.reused && self.connection.has_ended()
+    }
+
     /// Sends `request` and waits for the head of its answer.
     ///
     /// # Errors
@@ -376,7 +379,7 @@ pub fn is_protocol_error(error: &hyper::Error) -> bool {
     })
 }
 
-/// What HTTP/2 says. hyper does not show it; a new version of h2 would be another type, which the tests of refused streams would tell.
+/// What HTTP/2 says. hyper does not show it; another version of h2 would be another type, as the tests would tell.
 pub fn reason(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = error.source();
     while let Some(error) = source {

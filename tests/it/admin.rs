@@ -76,6 +76,7 @@ fn metrics_have_names_types_labels_and_the_right_content_type() {
         "to",
         "mode",
         "way",
+        "worker",
     ];
     for hit in label.captures_iter(&text) {
         assert!(known.contains(&&hit[1]), "label {}", &hit[1]);

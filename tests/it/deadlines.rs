@@ -54,7 +54,7 @@ fn a_client_cannot_have_more_than_the_route_gives() {
     assert_eq!(answer.json()["code"], "REQUEST_TIMEOUT");
     assert_eq!(
         answer.json()["details"]["limit"],
-        serde_json::json!({ "key": "routes.app.timeout", "value": "150ms" })
+        serde_json::json!({ "key": "routes.app.timeout", "value": "150ms", "at": "outrigger.yaml:5" })
     );
 }
 

@@ -80,7 +80,7 @@ fn a_call_that_no_route_takes_is_unimplemented() {
 fn an_app_that_is_not_there_is_unavailable() {
     let proxy = Proxy::start(&yaml(free_address(), "", ""));
     let answer = ask(&proxy, "/shop.Cart/Add", &[]);
-    assert_refused(&answer, "14", "connect_failed", "Connection refused");
+    assert_refused(&answer, "14", "connect_refused", "Connection refused");
     assert_eq!(answer.headers.get("grpc-retry-pushback-ms"), None);
 }
 
@@ -142,7 +142,7 @@ fn a_stranger_reads_no_names() {
     assert_refused(
         &answer,
         "14",
-        "connect_failed",
+        "connect_refused",
         "the connection to the endpoint failed",
     );
     assert!(!field(&answer.headers, "grpc-message").contains("127.0.0.1"));

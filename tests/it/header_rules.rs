@@ -84,12 +84,12 @@ fn a_hostile_request_cannot_add_a_line() {
         "    request_headers: { set: { x-where: '%{host}|%{path}|%{request_id}|%{method}' } }\n",
     );
     let mut client = proxy.client();
-    client.send("GET /a%0d%0aevil:1 HTTP/1.1\r\nhost: h\tx\r\nx-request-id: a%0d\"b\r\n\r\n");
+    client.send("GET /a%0d%0aevil:1 HTTP/1.1\r\nhost: hx\r\nx-request-id: a%0d\"b\r\n\r\n");
     client.read();
     let request = &origin.requests()[0];
     assert_eq!(request.header("evil"), None);
     let value = request.header("x-where").unwrap();
-    assert!(value.starts_with("h\tx|/a%0d%0aevil:1|"), "{value}");
+    assert!(value.starts_with("hx|/a%0d%0aevil:1|"), "{value}");
 }
 
 #[test]

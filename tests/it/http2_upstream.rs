@@ -138,7 +138,7 @@ fn an_endpoint_that_speaks_http1_only_is_told_from_one_that_is_down() {
         "{}",
         answer.text()
     );
-    assert_eq!(answer.json()["code"], "CONNECT_FAILED");
+    assert_eq!(answer.json()["code"], "UPSTREAM_NOT_HTTP2");
 }
 
 #[test]
@@ -200,6 +200,25 @@ fn other_resets_are_not_taken_for_a_promise() {
             "{reason}: a POST may have been processed"
         );
     }
+}
+
+#[test]
+fn a_reset_stream_is_no_stale_connection() {
+    let origin = Http2Origin::start(|mut exchange| async move {
+        if exchange.request.uri().path() == "/broken" {
+            exchange.respond.send_reset(Reason::INTERNAL_ERROR);
+        } else {
+            exchange.answer(200, "ok").await;
+        }
+    });
+    let proxy = without_retries(origin.address());
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(proxy.client().get("/broken").status(), 502);
+    assert_eq!(
+        origin.seen().len(),
+        2,
+        "a GET on a connection that has served before"
+    );
 }
 
 #[test]

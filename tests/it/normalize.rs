@@ -68,7 +68,8 @@ fn no_spelling_of_a_guarded_path_reaches_the_app() {
         "/public%5c..%5cadmin",
         "/public%2F%2e%2E%2Fadmin",
     ] {
-        let answer = client.get(path);
+        // Whoever is misunderstood once is not listened to again.
+        let answer = proxy.client().get(path);
         assert_eq!(answer.status(), 400, "{path}");
         assert_eq!(answer.json()["code"], "BAD_REQUEST");
     }
@@ -110,7 +111,8 @@ fn each_listener_has_its_own_rules() {
     );
     let mut client = proxy.client();
     for path in ["/a%2fb", "/a%5Cb", "/a//b", "/a/../b", "/a/%2e", "/a\\b"] {
-        let answer = client.get(path);
+        // Whoever is misunderstood once is not listened to again.
+        let answer = proxy.client().get(path);
         assert_eq!(answer.status(), 400, "{path}");
         assert!(
             answer.json()["message"]

@@ -236,7 +236,7 @@ fn silent_after_an_upgrade() -> Seen {
     let limits = ["", "", ", timeouts: { upgraded_idle: 200ms }"];
     let proxy = Proxy::start(&yaml(origin.address(), limits));
     let mut client = proxy.client();
-    client.send(&format!(
+    client.send(format!(
         "{GET}connection: upgrade\r\nupgrade: websocket\r\n\r\n"
     ));
     assert_eq!(client.read_head().unwrap().status(), 101);

@@ -169,7 +169,7 @@ fn a_host_that_is_none_is_refused_and_a_trusted_proxy_may_have_taken_off_tls() {
     let proxy = Proxy::start(&text);
     let mut client = proxy.client();
     for host in ["a/b", "user@evil.example", "a b", "", "a?b", "a#b"] {
-        let answer = ask(&mut client, host, "/a");
+        let answer = ask(&mut proxy.client(), host, "/a");
         assert_eq!(answer.status(), 400, "{host}");
         assert_eq!(answer.header("location"), None);
     }
