@@ -1,6 +1,6 @@
 //! All metric families as a page, and how many series requests may open.
 //!
-//! Path: every family is described as it is registered in [`super::families`]; `docs/metrics.md` is printed from that, so
+//! Path: every family is described as it is registered in `super::families`; `docs/metrics.md` is printed from that, so
 //! that none can be forgotten. Series of requests are opened when a pair of method and status first occurs: their number is
 //! bounded here, whatever apps answer and files name. They go when their route goes.
 

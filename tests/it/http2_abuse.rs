@@ -25,7 +25,7 @@ fn assert_ended(reason: &str, mut bytes: impl FnMut(u32) -> Vec<u8>) {
     // A body that the end of its connection cuts is not read here.
     let origin = Origin::start(|request, peer| {
         peer.answer("200 OK", "ok");
-        if request.method == "GET" {
+        if request.method() == "GET" {
             Then::KeepAlive
         } else {
             Then::Close
