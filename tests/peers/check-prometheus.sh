@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 python=${PEERS_PYTHON:-}
-need curl node prometheus promtool python3
+need curl node openssl prometheus promtool python3
 for program in "$python" "${PEERS_GRAFANA_PYTHON:-}"; do
     [ -x "$program" ] || die "PEERS_PYTHON or PEERS_GRAFANA_PYTHON is not set: run \`tests/peers/install.sh ci\` and source the env.sh that it names"
 done
@@ -35,6 +35,7 @@ write_config() {
 listeners:
   inbound: { address: 127.0.0.1:$inbound }
   broken: { address: 127.0.0.1:$broken, direction: outbound }
+  secure: { address: 127.0.0.1:$secure, forward: app, tls: { certificates: [{ cert: $work/tls.pem, key: $work/tls.key }] } }
 routes:
   - { name: broken, listeners: [broken], respond: { status: 503 } }
   - name: limited
@@ -74,6 +75,12 @@ access_log: { file: $work/access.log }
 drain: { timeout: 2s }
 END
     printf -- '- 127.0.0.1:%s\n' "$app" >"$work/endpoints.yaml"
+}
+
+# Valid for longer than any alert looks ahead.
+make_certificate() {
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=localhost \
+        -keyout "$work/tls.key" -out "$work/tls.pem") >"$work/openssl.log" 2>&1 || { show_log "$work/openssl.log"; die "openssl makes no certificate"; }
 }
 
 # Labels as the Prometheus operator sets them, of which the chart's ServiceMonitor drops `endpoint`.
@@ -121,6 +128,7 @@ traffic() {
         send /; send /; send /dead; send /sick; send /no-such-route; send /flaky; send /flaky
         send /echo --data text
         send /dead --request DELETE --data text
+        curl --silent --noproxy '*' --output /dev/null --max-time 3 --insecure "https://127.0.0.1:$secure/" || true
         for user in a b c "$round"; do send /limited --header "x-user: $user"; send /limited --header "x-user: $user"; done
         sleep 0.3
         [ $((round % 4)) -ne 0 ] || wait
@@ -140,8 +148,9 @@ ask() {
 }
 
 check_files
-ports app inbound broken dead dns probes control web
+ports app inbound broken secure dead dns probes control web
 start_app "$app"
+make_certificate
 write_config
 start_proxy "$work/outrigger.yaml" "$probes"
 start_prometheus
