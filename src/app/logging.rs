@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::telemetry::access_log::write_string;
+use crate::telemetry::json::write_string;
 use crate::telemetry::time::write_rfc3339;
 
 /// How lines look.

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::access_log::{self as line, write_string};
+use super::access_log as line;
+use super::json::{millis_field, number_field, write_ip, write_string};
 use super::record::RequestRecord;
 use super::redact::{self, REDACTED};
 use super::time::write_rfc3339;
@@ -267,11 +268,12 @@ impl AccessLog {
             Field::Method => text(out, record.method.as_str()),
             Field::Path => write_string(out, line::shown_path(record)),
             Field::Query => self.write_query(out, record),
-            Field::Status => (record.status.iter())
-                .for_each(|it| line::number_field(out, "", u64::from(it.as_u16()))),
-            Field::BytesIn => line::number_field(out, "", record.bytes_in),
-            Field::BytesOut => line::number_field(out, "", record.bytes_out),
-            Field::Duration => line::millis_field(out, "", record.duration),
+            Field::Status => {
+                (record.status.iter()).for_each(|it| number_field(out, "", u64::from(it.as_u16())))
+            }
+            Field::BytesIn => number_field(out, "", record.bytes_in),
+            Field::BytesOut => number_field(out, "", record.bytes_out),
+            Field::Duration => millis_field(out, "", record.duration),
             Field::Phases => line::write_phases(out, "", record),
             Field::Attempts => line::write_attempts(out, "", record),
             Field::Reason => record.reason.iter().for_each(|it| text(out, it.as_str())),
@@ -279,7 +281,7 @@ impl AccessLog {
             Field::Limit => line::write_limit(out, "", record),
             Field::NotRetried => record.not_retried.iter().for_each(|it| text(out, it)),
             Field::Observed => record.observed.iter().for_each(|it| text(out, it)),
-            Field::Client => line::write_client(out, record),
+            Field::Client => write_ip(out, record.client),
             Field::RequestId => {
                 (record.request_id.iter()).for_each(|id| write_string(out, id.as_bytes()));
             }

@@ -1,10 +1,10 @@
 //! The access line: one JSON object a request.
 //!
-//! Path: `proxy::exchange` calls it at the end of an exchange with the worker's buffer. Written by hand into that
-//! buffer, because a general serialiser costs more than the rest of the bookkeeping together.
+//! Path: `proxy::exchange` calls it at the end of an exchange with the worker's buffer.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use super::json::{millis_field, number_field, write_ip, write_string};
 use super::record::{AttemptRecord, Outcome, RequestRecord};
 use super::time::write_rfc3339;
 
@@ -15,10 +15,7 @@ const PATH_LIMIT: usize = 2048;
 pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
     out.extend_from_slice(b"{\"time\":\"");
     write_rfc3339(out, now);
-    out.extend_from_slice(b"\",\"level\":\"info\",\"msg\":\"request\",\"direction\":\"");
-    out.extend_from_slice(record.route.direction.as_bytes());
-    text_field(out, "\",\"listener\":", &record.route.listener);
-    text_field(out, ",\"route\":", &record.route.route);
+    out.extend_from_slice(&record.route.line);
     if let Some(upstream) = &record.upstream {
         text_field(out, ",\"upstream\":", upstream);
     }
@@ -49,7 +46,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
         text_field(out, ",\"observed\":", observed);
     }
     out.extend_from_slice(b",\"client\":");
-    write_client(out, record);
+    write_ip(out, record.client);
     if let Some(id) = &record.request_id {
         bytes_field(out, ",\"request_id\":", id.as_bytes());
     }
@@ -66,11 +63,6 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
 pub(super) fn shown_path(record: &RequestRecord) -> &[u8] {
     let path = record.uri.path().as_bytes();
     &path[..path.len().min(PATH_LIMIT)]
-}
-
-pub(super) fn write_client(out: &mut Vec<u8>, record: &RequestRecord) {
-    // Writing to a `Vec` cannot fail.
-    let _ = std::io::Write::write_fmt(out, format_args!("\"{}\"", record.client));
 }
 
 pub(super) fn write_limit(out: &mut Vec<u8>, key: &str, record: &RequestRecord) {
@@ -147,109 +139,4 @@ fn text_field(out: &mut Vec<u8>, key: &str, value: &str) {
 fn bytes_field(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.extend_from_slice(key.as_bytes());
     write_string(out, value);
-}
-
-pub(super) fn number_field(out: &mut Vec<u8>, key: &str, value: u64) {
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Milliseconds with three decimals, trailing zeros cut: `41.7`.
-pub(super) fn millis_field(out: &mut Vec<u8>, key: &str, value: Duration) {
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    number_field(out, key, micros / 1000);
-    let fraction = micros % 1000;
-    if fraction > 0 {
-        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10].map(digit);
-        let used = if fraction.is_multiple_of(100) {
-            1
-        } else if fraction.is_multiple_of(10) {
-            2
-        } else {
-            3
-        };
-        out.push(b'.');
-        out.extend_from_slice(&digits[..used]);
-    }
-}
-
-/// The digit for a number below ten.
-fn digit(value: u64) -> u8 {
-    b'0' + u8::try_from(value % 10).unwrap_or_default()
-}
-
-/// A JSON string (RFC 8259 §7). Bytes that are not UTF-8 become U+FFFD.
-pub fn write_string(out: &mut Vec<u8>, value: &[u8]) {
-    out.push(b'"');
-    if value
-        .iter()
-        .all(|&byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
-    {
-        out.extend_from_slice(value);
-    } else {
-        for character in String::from_utf8_lossy(value).chars() {
-            write_character(out, character);
-        }
-    }
-    out.push(b'"');
-}
-
-fn write_character(out: &mut Vec<u8>, character: char) {
-    match character {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        control if u32::from(control) < 0x20 => {
-            let _ = std::io::Write::write_fmt(out, format_args!("\\u{:04x}", u32::from(control)));
-        }
-        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn string(value: &[u8]) -> String {
-        let mut out = Vec::new();
-        write_string(&mut out, value);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn strings_survive_a_round_trip_through_a_json_parser() {
-        for text in [
-            "plain",
-            "quote \" and \\",
-            "line\nend\r\t",
-            "\u{1}\u{1f}",
-            "grüße 🛶",
-            "\u{7f}",
-        ] {
-            assert_eq!(
-                serde_json::from_str::<String>(&string(text.as_bytes())).unwrap(),
-                text
-            );
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf_8_are_replaced_not_passed_on() {
-        assert_eq!(string(b"a\xffb"), "\"a\u{fffd}b\"");
-    }
-
-    #[test]
-    fn milliseconds_keep_three_decimals_at_most() {
-        let text = |micros| {
-            let mut out = Vec::new();
-            millis_field(&mut out, "", Duration::from_micros(micros));
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(
-            [0, 7, 41_700, 1_050, 2_000].map(text),
-            ["0", "0.007", "41.7", "1.05", "2"]
-        );
-    }
 }

@@ -10,6 +10,7 @@ pub mod catalogue;
 mod families;
 pub mod health;
 pub mod journal;
+pub mod json;
 pub mod limits;
 pub mod metrics;
 pub mod mirror;

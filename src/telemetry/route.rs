@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::catalogue::OVERFLOW;
+use super::json::write_string;
 use super::metrics::{Metrics, RequestSeries};
 
 /// Pairs of method and status kept for quick look-up; further ones are looked up by name.
@@ -27,6 +28,8 @@ pub struct RouteTelemetry {
     pub listener: Arc<str>,
     /// The route's name.
     pub route: Arc<str>,
+    /// What every access line says of it, behind the time.
+    pub line: Box<[u8]>,
     /// Requests under way.
     pub active: IntGauge,
     metrics: Arc<Metrics>,
@@ -55,6 +58,7 @@ impl RouteTelemetry {
                 .requests
                 .active
                 .with_label_values(&[direction, &*route]),
+            line: line(direction, &listener, &route),
             direction,
             listener,
             route,
@@ -137,6 +141,19 @@ fn method_label(method: &Method) -> (u8, &'static str) {
         Method::TRACE => (8, "TRACE"),
         _ => (9, "other"),
     }
+}
+
+fn line(direction: &str, listener: &str, route: &str) -> Box<[u8]> {
+    let mut line = b"\",\"level\":\"info\",\"msg\":\"request\"".to_vec();
+    for (key, value) in [
+        (&b",\"direction\":"[..], direction),
+        (b",\"listener\":", listener),
+        (b",\"route\":", route),
+    ] {
+        line.extend_from_slice(key);
+        write_string(&mut line, value.as_bytes());
+    }
+    line.into()
 }
 
 #[cfg(test)]

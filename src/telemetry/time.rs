@@ -1,33 +1,56 @@
 //! RFC 3339 timestamps in UTC with milliseconds.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// Appends `now` as `2026-11-24T12:00:03.412Z`.
-pub fn write_rfc3339(out: &mut Vec<u8>, now: SystemTime) {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    write_seconds(out, since.as_secs());
-    out.push(b'.');
-    push_padded(out, u64::from(since.subsec_millis()), 3);
-    out.push(b'Z');
+/// `2026-11-24T12:00:03`
+type Written = [u8; 19];
+
+thread_local! {
+    /// A second and how it is written. Most lines are of the same second as the one before.
+    static LAST: Cell<(u64, Written)> = const { Cell::new((u64::MAX, [0; 19])) };
 }
 
-/// Appends the part before the fraction, `2026-11-24T12:00:03`, for `seconds` since 1970.
-fn write_seconds(out: &mut Vec<u8>, seconds: u64) {
+/// Appends `now` as `2026-11-24T12:00:03.412Z`. After the year 9999 the clock stands still.
+pub fn write_rfc3339(out: &mut Vec<u8>, now: SystemTime) {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut second, mut text) = LAST.get();
+    if second != since.as_secs() {
+        second = since.as_secs();
+        text = written(second.min(LAST_SECOND));
+        LAST.set((second, text));
+    }
+    out.extend_from_slice(&text);
+    let millis = since.subsec_millis();
+    let [a, b, c] = [millis / 100, millis / 10, millis].map(digit);
+    out.extend_from_slice(&[b'.', a, b, c, b'Z']);
+}
+
+/// The last second of the year 9999, the last that the format can hold.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// The part before the fraction, for `seconds` since 1970.
+fn written(seconds: u64) -> Written {
     let (year, month, day) = civil_date(seconds / SECONDS_PER_DAY);
     let second = seconds % SECONDS_PER_DAY;
-    push_padded(out, year, 4);
-    out.push(b'-');
-    push_padded(out, month, 2);
-    out.push(b'-');
-    push_padded(out, day, 2);
-    out.push(b'T');
-    push_padded(out, second / 3600, 2);
-    out.push(b':');
-    push_padded(out, second / 60 % 60, 2);
-    out.push(b':');
-    push_padded(out, second % 60, 2);
+    let mut text = *b"0000-00-00T00:00:00";
+    let parts = [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, second / 3600),
+        (14..16, second / 60 % 60),
+        (17..19, second % 60),
+    ];
+    for (place, mut value) in parts {
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+    text
 }
 
 /// Days since 1970-01-01 → (year, month, day), by Howard Hinnant's `civil_from_days`.
@@ -48,11 +71,9 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {
-    let mut digits = itoa::Buffer::new();
-    let text = digits.format(value).as_bytes();
-    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(text.len())));
-    out.extend_from_slice(text);
+/// The last digit of a number.
+fn digit(value: u32) -> u8 {
+    b'0' + (value % 10) as u8
 }
 
 #[cfg(test)]
@@ -75,5 +96,7 @@ mod tests {
         assert_eq!(text(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(text(1_795_521_603, 412), "2026-11-24T12:00:03.412Z");
         assert_eq!(text(4_107_542_399, 999), "2100-02-28T23:59:59.999Z");
+        assert_eq!(text(1_795_521_603, 42), "2026-11-24T12:00:03.042Z");
+        assert_eq!(text(253_402_300_800, 0), "9999-12-31T23:59:59.000Z");
     }
 }
