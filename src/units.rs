@@ -3,6 +3,8 @@
 //! A leaf: everyone may use it. [`duration`] and [`bytes()`] read, [`Pretty`] prints what they read. A wrong text is a
 //! value that says what is allowed, never a panic; no number is rounded or wraps around.
 
+pub mod header_value;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::exchange::Exchange;
 use super::seen::{Field, Seen};
 use crate::policy::deadline::{Deadline, format_grpc_timeout, parse_grpc_timeout, parse_millis};
+use crate::units::header_value::short_value;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -60,7 +61,7 @@ pub fn tell(exchange: &Exchange, deadline: &Deadline, headers: &mut HeaderMap, n
         return;
     };
     if headers.contains_key(GRPC_TIMEOUT)
-        && let Ok(value) = HeaderValue::from_str(&format_grpc_timeout(left))
+        && let Some(value) = short_value(format_grpc_timeout(left).as_bytes())
     {
         headers.insert(GRPC_TIMEOUT, value);
     }

@@ -5,8 +5,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::HeaderValue;
+
+use crate::units::header_value::short_value;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -25,8 +26,8 @@ pub fn generate() -> HeaderValue {
         *symbol = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
-        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+    // Letters and digits always are one.
+    short_value(&text).unwrap_or_else(|| HeaderValue::from_static("0"))
 }
 
 /// Whether a caller's id is safe to log and to pass on.

@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::context::{Flags, Incoming};
 use super::ids::{SpanId, TraceId};
 use super::{b3, w3c};
+use crate::units::header_value::short_value;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -88,7 +89,7 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Option<&'h [u8]>
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     // Digits and dashes are always a value.
-    if let Ok(value) = HeaderValue::from_bytes(value) {
+    if let Some(value) = short_value(value) {
         headers.insert(name, value);
     }
 }
