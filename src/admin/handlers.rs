@@ -19,6 +19,7 @@ use super::events;
 use super::server::Role;
 use super::status::{Outcome, Status};
 use super::views;
+use crate::telemetry::openmetrics;
 
 /// What an admin address answers with.
 pub type AdminBody = BoxBody<Bytes, Infallible>;
@@ -32,7 +33,7 @@ pub async fn answer<B>(role: Role, status: &Status, request: &Request<B>) -> Ans
     match (role, path) {
         (_, "/live") if reading => live(status),
         (_, "/ready") if reading => ready(status),
-        (_, "/metrics") if reading => metrics(status),
+        (_, "/metrics") if reading => metrics(status, request),
         (Role::Control, _) if request.headers().contains_key(ORIGIN) => text(
             StatusCode::FORBIDDEN,
             "requests from web pages are refused here\n",
@@ -87,7 +88,29 @@ fn ready(status: &Status) -> Answer {
     )
 }
 
-fn metrics(status: &Status) -> Answer {
+fn metrics<B>(status: &Status, request: &Request<B>) -> Answer {
+    observe(status);
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    if accepted.any(|value| value.contains("application/openmetrics-text")) {
+        let body = status.metrics.encode_openmetrics();
+        return typed(StatusCode::OK, openmetrics::CONTENT_TYPE, body);
+    }
+    match status.metrics.encode() {
+        Ok(body) => typed(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            body,
+        ),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the metrics cannot be written: {error}\n"),
+        ),
+    }
+}
+
+/// Sets the metrics that only show what is.
+fn observe(status: &Status) {
     let snapshot = status.store.load();
     snapshot.limits.observe();
     for upstream in &snapshot.upstreams {
@@ -103,17 +126,6 @@ fn metrics(status: &Status) -> Answer {
             member.endpoint.observe_streams();
             member.breaker.iter().for_each(|it| it.show());
         }
-    }
-    match status.metrics.encode() {
-        Ok(body) => typed(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            body,
-        ),
-        Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the metrics cannot be written: {error}\n"),
-        ),
     }
 }
 

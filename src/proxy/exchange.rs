@@ -224,6 +224,12 @@ impl Drop for Exchange {
             record.route.failed(reason.as_str());
         }
         if let Some(tracing) = &self.snapshot.tracing {
+            if let (Some(trace), Some(status)) = (&record.trace, record.status)
+                && trace.flags.sampled
+            {
+                let route = &record.route;
+                route.recorded(&record.method, status, record.duration, trace.id);
+            }
             tracing.finish(record);
         }
         if let Some(log) = &self.snapshot.access_log

@@ -125,6 +125,7 @@ impl Metrics {
             return;
         }
         (self.bounds.known.lock()).retain(|(_, route, ..)| !gone.contains(&**route));
+        self.exemplars.forget(|route| gone.contains(route));
         let requests = &self.requests;
         forget_where(&requests.total, "route", gone);
         forget_where(&requests.duration, "route", gone);
@@ -141,8 +142,9 @@ impl Metrics {
     pub fn page(&self) -> String {
         let mut page = String::from(
             "# Metrics\n\n\
-             What `/metrics` says, in the Prometheus text format. Labels come from the configuration or from a closed set, never\n\
-             from a client; the series of requests are bounded, and beyond the bound every label is `other`.\n\n\
+             What `/metrics` says, in the Prometheus text format; in OpenMetrics for who accepts that, with the trace ids of\n\
+             recorded requests as exemplars. Labels come from the configuration or from a closed set, never from a client; the\n\
+             series of requests are bounded, and beyond the bound every label is `other`.\n\n\
              This page is printed from the families in `src/telemetry/`; `BLESS=1 cargo test --test it metrics` writes it anew.\n\n\
              | name | type | labels | meaning |\n|---|---|---|---|\n",
         );

@@ -9,12 +9,14 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 
 use super::breaker::{BreakerFamilies, BreakerMetrics};
 use super::catalogue::{Bounds, Described};
+use super::exemplars::Exemplars;
 use super::families::{
     ConfigFamilies, ConnectionFamilies, Families, RequestFamilies, UpstreamFamilies,
 };
 use super::health::HealthFamilies;
 use super::limits::LimitFamilies;
 use super::mirror::MirrorFamilies;
+use super::openmetrics;
 use super::protocol::{ProtocolFamilies, ProtocolMetrics};
 use super::spans::SpanFamilies;
 use super::tcp::TcpFamilies;
@@ -40,6 +42,7 @@ pub struct Metrics {
     pub(super) tcp: TcpFamilies,
     access_log_dropped: IntCounter,
     pub(super) bounds: Bounds,
+    pub(super) exemplars: Exemplars,
     pub(super) described: Vec<Described>,
 }
 
@@ -219,6 +222,7 @@ impl Metrics {
                 "Access lines dropped because the output could not take them",
             )?,
             bounds: Bounds::new(&families)?,
+            exemplars: Exemplars::default(),
             described: families.described.take(),
             registry,
         })
@@ -234,6 +238,12 @@ impl Metrics {
         let mut out = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)
+    }
+
+    /// The OpenMetrics text format, version 1.0.0, with exemplars.
+    pub fn encode_openmetrics(&self) -> String {
+        self.bounds.observe();
+        openmetrics::encode(&self.registry.gather(), &self.exemplars)
     }
 
     /// Resolves the handles of a listener.

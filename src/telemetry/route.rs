@@ -4,14 +4,16 @@
 //! first occurs and then found by a short scan, because most routes see a handful of the thousands that are possible.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::catalogue::OVERFLOW;
+use super::exemplars::Exemplar;
 use super::json::write_string;
 use super::metrics::{Metrics, RequestSeries};
+use super::trace::ids::TraceId;
 
 /// Pairs of method and status kept for quick look-up; further ones are looked up by name.
 const QUICK: usize = 12;
@@ -83,6 +85,22 @@ impl RouteTelemetry {
         let series = self.resolve(label, status);
         series.total.inc();
         series.duration.observe(seconds);
+    }
+
+    /// Shows the trace of a finished request that was recorded.
+    pub fn recorded(&self, method: &Method, status: StatusCode, taken: Duration, trace: TraceId) {
+        let labels = [
+            self.direction,
+            &*self.route,
+            method_label(method).1,
+            status.as_str(),
+        ];
+        let exemplar = Exemplar {
+            trace,
+            seconds: taken.as_secs_f64(),
+            at: SystemTime::now(),
+        };
+        self.metrics.exemplars.add(labels, exemplar);
     }
 
     /// Counts what a request moved, and when its answer began.

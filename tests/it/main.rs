@@ -50,6 +50,7 @@ mod memory;
 mod metrics;
 mod mirror;
 mod normalize;
+mod openmetrics;
 mod outage;
 mod outlier;
 mod panic_threshold;
