@@ -3,6 +3,11 @@
 //! The allocator of this process counts. The app and the client of this test use fixed buffers, so what is counted is
 //! the proxy's. `cargo test --test allocations -- --nocapture` prints the figures.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a broken expectation is a panic that the runner reports"
+)]
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
