@@ -29,6 +29,7 @@ PROXIES = {
     "outrigger-policies": ("outrigger-policies.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-full": ("outrigger-full.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-crowd": ("outrigger-crowd.yaml", ["run", "--config", "@CONF@"]),
+    "outrigger-strangers": ("outrigger-strangers.yaml", ["run", "--config", "@CONF@"]),
     "outrigger-observed": ("outrigger-observed.yaml", ["run", "--config", "@CONF@"]),
 }
 # The same, bare, with TLS towards the client: scenario `tls`.
@@ -152,6 +153,7 @@ class Bench:
         argv = [program] + [self._fill(a, more) for a in arguments]
         proc = Proc(name, argv, self.proxy_core, os.path.join(self.dir, f"{more['NAME']}.out"))
         proc.port = int(more["PORT"])
+        proc.probes = int(more["PROBES"])
         proc.h2_port = int(more["H2_PORT" if name.startswith("nginx") else "PORT"])
         proc.access_log = more["LOG"] if name.endswith(("-full", "-observed")) else None
         proc.scheme = "https" if self.tls else "http"
