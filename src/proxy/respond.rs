@@ -20,6 +20,7 @@ use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
 use super::{ConnInfo, Engine};
 use crate::route::Reply;
+use crate::telemetry::reason::Side;
 use crate::telemetry::record::{Limit, RequestRecord};
 use crate::telemetry::route::NO_ROUTE;
 use grpc::Caller;
@@ -91,7 +92,7 @@ fn tell(exchange: &Exchange, error: &ProxyError) -> (HeaderMap, Value) {
         .trusts(exchange.connection.peer.ip());
     let (body, request_id, status) = exchange.note(|record| {
         (
-            body(record, error, trusted),
+            body(exchange, record, error, trusted),
             record.request_id.clone(),
             proxy_status(record, error, trusted),
         )
@@ -142,7 +143,12 @@ pub fn last_words(exchange: &Exchange, error: &ProxyError) -> HeaderMap {
 fn told(exchange: &Exchange, error: &ProxyError) -> (Value, Option<HeaderValue>) {
     let forwarding = &exchange.snapshot.forwarding;
     let trusted = forwarding.trusts(exchange.connection.peer.ip());
-    exchange.note(|record| (body(record, error, trusted), record.request_id.clone()))
+    exchange.note(|record| {
+        (
+            body(exchange, record, error, trusted),
+            record.request_id.clone(),
+        )
+    })
 }
 
 fn words(body: &Value) -> &str {
@@ -183,7 +189,20 @@ fn whole_seconds(wait: Duration) -> u64 {
         .max(1)
 }
 
-fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
+/// The section of the file to look at where no limit fired.
+fn section(exchange: &Exchange, record: &RequestRecord, error: &ProxyError) -> Option<Value> {
+    let key = match (error, &record.upstream) {
+        (ProxyError::NoRoute, _) => format!("listeners.{}", record.route.listener),
+        (_, Some(upstream)) if error.reason().facts().side == Side::Upstream => {
+            format!("upstreams.{upstream}")
+        }
+        _ => return None,
+    };
+    let at = exchange.snapshot.config.places.find(&key)?;
+    Some(json!({ "key": key, "at": at }))
+}
+
+fn body(exchange: &Exchange, record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
     let limit = record.limit.as_ref().filter(|_| trusted);
     let mut details = Map::new();
     let mut detail = |key: &str, value: Option<String>| {
@@ -233,6 +252,8 @@ fn body(record: &RequestRecord, error: &ProxyError, trusted: bool) -> Value {
             limit["at"] = (&**at).into();
         }
         details.insert("limit".into(), limit);
+    } else if let Some(section) = section(exchange, record, error).filter(|_| trusted) {
+        details.insert("config".into(), section);
     }
     let message = if trusted {
         message_with_limit(record, error)

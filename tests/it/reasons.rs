@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use outrigger::telemetry::reason::{Reason, page};
+use outrigger::telemetry::reason::{Reason, Side, page};
 
 use crate::panics::Defective;
 use crate::support::client::{Answer, Client};
@@ -430,6 +430,11 @@ fn check(reason: Reason) -> Option<String> {
         assert_eq!(details["side"], facts.side.as_str(), "{json}");
         assert_eq!(details["phase"], facts.phase.as_str(), "{json}");
         assert_eq!(details["remedy"], facts.remedy, "{json}");
+        if facts.side == Side::Upstream || reason == Reason::NoRoute {
+            let line = [&details["limit"]["at"], &details["config"]["at"]];
+            let told = line.iter().any(|at| at.to_string().contains(".yaml:"));
+            assert!(told, "which line to look at: {json}");
+        }
         let status = answer.header("proxy-status").unwrap_or_default();
         let begin = format!("outrigger; error={}", facts.error_type);
         assert!(status.starts_with(&begin), "{code}: {status}");
