@@ -23,8 +23,8 @@ SAME = "on (namespace, job, pod, instance)"
 
 # Failed as in the alerts: 5xx, or broken off by the endpoint after a good head.
 FAILED = 'rate(http_requests_total{ROUTE, code=~"5.."}[RATE]) or rate(outrigger_errors_total{ROUTE, reason="upstream_body_reset"}[RATE])'
-DOWNSTREAM_REASONS = "client_.+|bad_request|method_not_allowed|request_header_timeout"
-PROXY_REASONS = "no_route|internal_error|rate_limited|.+_overloaded|queue_timeout"
+DOWNSTREAM_REASONS = "client_.+|bad_request|method_not_allowed|request_header.+|body_too_large"
+PROXY_REASONS = "no_route|internal_error|rate_limited|.+_overloaded|queue_timeout|upgraded_idle_timeout"
 BY_SIDE = (
     'sum by (side) (label_replace(label_replace(label_replace(rate(outrigger_errors_total{ROUTE}[RATE]), '
     f'"side", "upstream", "", ""), "side", "downstream", "reason", "{DOWNSTREAM_REASONS}"), '

@@ -60,7 +60,7 @@ demand(all(span["parent"] == caller for span in servers), "the caller's span is 
 demand(all(span["parent"] in by_id for span in clients), "an attempt has no request as its parent")
 demand(len(clients) > len(servers), "no request had two attempts")
 failed = [span for span in clients if span["status"] == "STATUS_CODE_ERROR"]
-demand(failed and all(span["attributes"].get("error.type") == "connect_failed" for span in failed), "a failed attempt does not say why")
+demand(failed and all(span["attributes"].get("error.type") == "connect_refused" for span in failed), "a failed attempt does not say why")
 demand(all(span["attributes"].get("http.response.status_code") == "200" for span in servers), "a request's status is missing")
 print(f"{len(servers)} requests with {len(clients)} attempts")
 END
