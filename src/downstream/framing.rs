@@ -129,6 +129,10 @@ impl Framing {
             (self.coded, self.length) = (false, None);
             self.heads = self.heads.wrapping_add(1);
             self.at = At::Field;
+            if self.heads == 1 && is_foreign(line.text) {
+                self.at = At::Lost;
+                return self.offend(1, Offence::NotHttp);
+            }
         }
         if !line.proper {
             let number = if line.text.is_empty() {
@@ -206,6 +210,15 @@ impl Cut {
     }
 }
 
+/// Whether a connection's first line has the form of a request line, and neither its target nor its version is HTTP's: whoever
+/// begins so, be it with a broken preface of HTTP/2, would not understand an answer either.
+fn is_foreign(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (_, target, version) = (words.next(), words.next(), words.next());
+    let target = target.is_some_and(|it| it != b"*" && !it.iter().any(|it| b"/:".contains(it)));
+    target && version.is_some_and(|it| !it.starts_with(b"HTTP/")) && words.next().is_none()
+}
+
 /// What stands behind `name`, which ends with the colon.
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (start, value) = line.split_at_checked(name.len())?;
@@ -246,6 +259,13 @@ mod tests {
             ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
             ("\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
             ("GET / HTTP/1.1\nhost: a\n\n", Some((1, Offence::BareLf))),
+            (
+                "INVALID CONNECTION PREFACE\r\n",
+                Some((1, Offence::NotHttp)),
+            ),
+            ("GET / HTTX/1.1\r\n\r\n", None),
+            ("GET a HTTP/1.1\r\n\r\n", None),
+            ("GET /\r\n\r\n", None),
             (
                 "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
                 Some((1, Offence::BareLf)),

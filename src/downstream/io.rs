@@ -98,6 +98,10 @@ impl AsyncRead for TrackedIo {
             self.state.bytes_read();
             let new = buffer.filled().get(before..).unwrap_or_default();
             self.read_along(cx, new);
+            if self.state.any_offence() == Some(Offence::NotHttp) {
+                // An error on the way is what nobody is answered for.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
         }
         outcome
     }

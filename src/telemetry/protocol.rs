@@ -75,6 +75,8 @@ macro_rules! offences {
 offences! {
     /// Method, target or version are none.
     RequestLine = "request_line", "the request line is not valid HTTP";
+    /// The first line is that of another protocol.
+    NotHttp = "not_http", "this is not HTTP";
     /// A field is none: bad characters, a space before the colon, a folded line.
     HeaderLine = "header_line", "a header line is not valid HTTP";
     /// A line ends with LF alone (RFC 9112 §2.2 lets us refuse it).

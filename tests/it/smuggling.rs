@@ -205,6 +205,17 @@ fn a_target_that_no_server_takes_is_refused() {
 }
 
 #[test]
+fn another_protocol_is_not_answered_in_http() {
+    let origin = Origin::fixed("ok");
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    client.send("INVALID CONNECTION PREFACE\r\n\r\n");
+    assert!(client.is_closed(), "not a byte");
+    eventually("it is counted", || counted(&proxy, "not_http") == 1.0);
+    assert_eq!(proxy.client().get("/").status(), 200);
+}
+
+#[test]
 fn the_request_behind_a_chunked_one_begins_where_that_ends() {
     let origin = Origin::start(|request, peer| {
         peer.body(request);

@@ -4,6 +4,7 @@
 //
 //   GET  /         a line of text
 //   *    /echo     the request's body, byte for byte; x-method and x-bytes tell what arrived
+//   *    /read     reads the request's body, then answers a line of text
 //   GET  /headers  the request's headers as JSON
 //   GET  /page     a page that listens to /events and tells /report what a person would have seen
 //   POST /report   prints the request's body
@@ -76,6 +77,9 @@ const server = http.createServer((request, response) => {
   switch (request.url.split('?')[0]) {
     case '/':
       return text(response, 200, 'text/plain', 'hello from the app\n');
+    case '/read':
+      request.on('end', () => text(response, 200, 'text/plain', 'read\n'));
+      return request.resume();
     case '/echo':
       return echo(request, response);
     case '/headers':

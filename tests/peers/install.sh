@@ -22,6 +22,7 @@ GRPC_GO_VERSION=v1.85.0
 GRPCIO_VERSION=1.85.3
 GRPCIO_TOOLS_VERSION=1.85.1 # of its health and reflection services
 WEBSOCKETS_VERSION=17.4
+H2SPEC_VERSION=v2.2.1+incompatible # the module has no v2 in its path
 MUSL_TARGET=x86_64-unknown-linux-musl
 
 peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
@@ -61,6 +62,7 @@ install_ci() {
     add_musl_target
     install_helm
     install_toxiproxy
+    install_h2spec
     install_grpc_interop client
     install_grpc_interop server
     python_program "grpcio-$GRPCIO_VERSION" "grpcio==$GRPCIO_VERSION" "grpcio-health-checking==$GRPCIO_TOOLS_VERSION" \
@@ -160,6 +162,20 @@ install_toxiproxy() {
     fi
     ln -sfn "$folder/server" "$peers/bin/toxiproxy-server"
     proves toxiproxy-server -version
+}
+
+# The conformance tests of HTTP/2.
+install_h2spec() {
+    local folder="$peers/h2spec-${H2SPEC_VERSION%+*}"
+    if [ ! -x "$folder/h2spec" ]; then
+        has go || die "h2spec is built with Go, which is not installed"
+        say "building h2spec $H2SPEC_VERSION"
+        CGO_ENABLED=0 GOBIN="$folder" GOFLAGS=-buildvcs=false quietly go install -ldflags '-s -w' \
+            "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC_VERSION" ||
+            die "h2spec $H2SPEC_VERSION could not be built"
+    fi
+    ln -sfn "$folder/h2spec" "$peers/bin/h2spec"
+    proves h2spec --version
 }
 
 # A collector of traces that comes as a Python package.
