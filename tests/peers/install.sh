@@ -23,6 +23,10 @@ GRPCIO_VERSION=1.85.3
 GRPCIO_TOOLS_VERSION=1.85.1 # of its health and reflection services
 WEBSOCKETS_VERSION=17.4
 H2SPEC_VERSION=v2.2.1+incompatible # the module has no v2 in its path
+VERSITYGW_VERSION=v1.8.0
+PAIRS_PYTHON=(boto3==1.44.8 twine==7.0.0 pypiserver==2.4.2)
+VERDACCIO_VERSION=5.33.0
+SOCKET_IO_VERSION=4.8.4
 MUSL_TARGET=x86_64-unknown-linux-musl
 
 peers=${OUTRIGGER_PEERS:-$HOME/.cache/outrigger-peers}
@@ -70,6 +74,49 @@ install_ci() {
     python_program "websockets-$WEBSOCKETS_VERSION" "websockets==$WEBSOCKETS_VERSION"
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
     install_rotel
+    install_pairs
+}
+
+# Clients and servers of other people, for check-pairs.sh.
+install_pairs() {
+    local missing=()
+    want aria2c aria2; want wget wget; want git git; want lighttpd lighttpd; want hg mercurial; want svn subversion
+    want docker-registry docker-registry; want skopeo skopeo; want restic restic; want rclone rclone
+    want etcd etcd-server; want etcdctl etcd-client; want npm npm
+    [ -x /usr/sbin/apache2 ] || missing+=(apache2)
+    [ -e /usr/lib/apache2/modules/mod_dav_svn.so ] || missing+=(libapache2-mod-svn)
+    debian "${missing[@]}"
+    python_program pairs-python "${PAIRS_PYTHON[@]}"
+    install_versitygw
+    install_pairs_node
+}
+
+install_versitygw() {
+    local folder="$peers/versitygw-$VERSITYGW_VERSION"
+    if [ ! -x "$folder/versitygw" ]; then
+        has go || die "versitygw is built with Go, which is not installed"
+        say "building versitygw $VERSITYGW_VERSION"
+        CGO_ENABLED=0 GOBIN="$folder" GOFLAGS=-buildvcs=false quietly go install -ldflags '-s -w' \
+            "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION" ||
+            die "versitygw $VERSITYGW_VERSION could not be built"
+    fi
+    ln -sfn "$folder/versitygw" "$peers/bin/versitygw"
+    proves versitygw --version
+}
+
+# Packages of npm, in a folder of their own.
+install_pairs_node() {
+    local folder="$peers/pairs-node"
+    [ -e "$folder/.complete" ] && return 0
+    say "installing verdaccio and socket.io from npm"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cat >"$folder/package.json" <<END
+{ "private": true, "overrides": { "node-fetch": "2.7.0" },
+  "dependencies": { "verdaccio": "$VERDACCIO_VERSION", "socket.io": "$SOCKET_IO_VERSION", "socket.io-client": "$SOCKET_IO_VERSION" } }
+END
+    quietly npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts || die "npm could not install verdaccio and socket.io"
+    touch "$folder/.complete"
 }
 
 install_bench() {
@@ -235,6 +282,8 @@ export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin
 export PEERS_GRAFANA_PYTHON="$peers/grafana-sdk-$GRAFANA_SDK_VERSION/bin/python"
 export PEERS_GRPC_PYTHON="$peers/grpcio-$GRPCIO_VERSION/bin/python"
 export PEERS_WEBSOCKETS_PYTHON="$peers/websockets-$WEBSOCKETS_VERSION/bin/python"
+export PEERS_PAIRS_PYTHON="$peers/pairs-python/bin/python"
+export PEERS_PAIRS_NODE="$peers/pairs-node/node_modules"
 END
     mv "$peers/env.sh.new" "$peers/env.sh"
 }
