@@ -1,6 +1,6 @@
 //! PEM files → certificates, keys and roots (RFC 7468).
 //!
-//! Path: `snapshot::check` reads them to tell what is wrong, [`super::server`] to use them. A
+//! Path: `snapshot::check` reads them to tell what is wrong, [`super::server`] and [`super::client`] to use them. A
 //! certificate and its key are taken together or not at all. No content of a key is in any message.
 
 use std::fs::File;
@@ -95,6 +95,24 @@ pub fn roots(path: &Path) -> Result<Arc<RootCertStore>, Trouble> {
     let (added, _) = roots.add_parsable_certificates(certificates(path)?);
     if added == 0 {
         return Err(no_certificate(path));
+    }
+    Ok(Arc::new(roots))
+}
+
+/// The authorities that the system believes.
+///
+/// # Errors
+///
+/// When it believes none: then nobody could be verified.
+pub fn system_roots() -> Result<Arc<RootCertStore>, Trouble> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(Trouble {
+            path: PathBuf::from("the system"),
+            what: "has no certificates of authorities".into(),
+            remedy: "name a file: `tls: { ca: ca.crt }`, or install the package ca-certificates",
+        });
     }
     Ok(Arc::new(roots))
 }

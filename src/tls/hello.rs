@@ -6,6 +6,8 @@ use std::io;
 
 use rustls::Error;
 
+use super::fault::{below, is_gone};
+
 /// How a handshake of a client with us ended; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
@@ -81,16 +83,4 @@ impl Handshake {
             None => Self::Failed,
         }
     }
-}
-
-fn below(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref::<Error>()
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
 }

@@ -1,9 +1,11 @@
-//! `listeners.*.tls`
+//! `listeners.*.tls`, `upstreams.*.tls`
 
 use std::path::PathBuf;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{Certificate, ClientMode, ClientTls, ListenerTls, PemFile};
+use super::super::model::{
+    Certificate, ClientMode, ClientTls, ListenerTls, Located, PemFile, UpstreamTls,
+};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
@@ -69,6 +71,47 @@ fn client(item: Item<'_>, out: &mut Diagnostics) -> Option<ClientTls> {
         ca: ca?,
         mode: mode?,
     })
+}
+
+/// Reads the `tls` of an upstream.
+pub(super) fn upstream(item: Item<'_>, out: &mut Diagnostics) -> Option<UpstreamTls> {
+    let section = item.key;
+    let fields = Fields::of(item, keys::UPSTREAM_TLS, out)?;
+    let ca = fields.get("ca").map(|item| file(&item, out));
+    let name = fields
+        .get("server_name")
+        .map(|item| server_name(&item, out));
+    let certificate = fields.get("certificate").map(|item| certificate(item, out));
+    let insecure = fields.get("insecure").and_then(|item| {
+        let value = scalars::boolean(&item, out)?;
+        Some(Located::new(value, item.at()))
+    });
+    Some(UpstreamTls {
+        ca: ca.flatten(),
+        server_name: name.flatten(),
+        certificate: certificate.flatten(),
+        insecure: insecure.unwrap_or(Located::new(false, section)),
+    })
+}
+
+/// A host name or an IP address, without a port.
+fn server_name(item: &Item<'_>, out: &mut Diagnostics) -> Option<Located<String>> {
+    let hint = "write a host name without port: `server_name: app.internal`";
+    let name = scalars::text(item, "a host name", hint, out)?;
+    let is_ip = name.value.parse::<std::net::IpAddr>().is_ok();
+    let label = |label: &str| {
+        let letters = label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        letters && (1..=63).contains(&label.len()) && !label.starts_with('-')
+    };
+    let is_name = name.value.len() <= 253 && name.value.split('.').all(label);
+    if !is_ip && !is_name {
+        let message = format!("{} cannot be `{}`", item.title(), name.value);
+        out.push(Diagnostic::error(message).at(item.at()).label(hint));
+        return None;
+    }
+    Some(Located::new(name.value.to_ascii_lowercase(), name.at))
 }
 
 /// A path; [`super::super::tls_files`] finds out from where.

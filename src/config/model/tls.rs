@@ -1,10 +1,10 @@
-//! `listeners.*.tls`
+//! `listeners.*.tls`, `upstreams.*.tls`
 
 use std::path::PathBuf;
 
 use super::Located;
 
-/// A PEM file. Its content is not part of the configuration: it is read again with each reload.
+/// A PEM file. Its content is not part of the configuration: it is read again whenever it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
     /// As it was written.
@@ -50,6 +50,20 @@ pub enum ClientMode {
     Optional,
 }
 
+/// `upstreams.*.tls`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// `ca`: the authorities that are believed. Default: those of the system.
+    pub ca: Option<PemFile>,
+    /// `server_name`: the name that is asked for and that the certificate has to be for. Default: the endpoint's host
+    /// name, or its IP address.
+    pub server_name: Option<Located<String>>,
+    /// `certificate`: what is shown to an endpoint that asks. Default: nothing.
+    pub certificate: Option<Certificate>,
+    /// `insecure`: `true` believes any certificate. Default `false`, at the section's own place.
+    pub insecure: Located<bool>,
+}
+
 impl Certificate {
     fn files(&mut self) -> [&mut PemFile; 2] {
         [&mut self.cert, &mut self.key]
@@ -61,5 +75,13 @@ impl ListenerTls {
     pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PemFile> {
         let pairs = self.certificates.iter_mut().flat_map(Certificate::files);
         pairs.chain(self.client.as_mut().map(|client| &mut client.ca))
+    }
+}
+
+impl UpstreamTls {
+    /// Every file it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PemFile> {
+        let pair = self.certificate.iter_mut().flat_map(Certificate::files);
+        pair.chain(self.ca.as_mut())
     }
 }

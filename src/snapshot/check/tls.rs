@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
-use crate::config::model::{Certificate, Config, PemFile};
+use crate::config::model::{Certificate, Config, PemFile, UpstreamTls};
 use crate::snapshot::compile::pair_files;
 use crate::tls::files::{self, Trouble};
 
@@ -16,6 +16,34 @@ pub(super) fn tls(config: &Config, out: &mut Diagnostics) {
         if let Some(client) = &tls.client {
             authorities(&client.ca, out);
         }
+    }
+    for upstream in &config.upstreams {
+        if let Some(tls) = &upstream.tls {
+            of_upstream(&upstream.name.value, tls, out);
+        }
+    }
+}
+
+fn of_upstream(name: &str, tls: &UpstreamTls, out: &mut Diagnostics) {
+    tls.certificate.iter().for_each(|it| pair(it, out));
+    match &tls.ca {
+        Some(ca) => authorities(ca, out),
+        None if tls.insecure.value => {}
+        None => {
+            if let Err(trouble) = files::system_roots() {
+                let message = format!("upstream `{name}` has TLS, but the system {}", trouble.what);
+                let at = tls.insecure.at;
+                out.push(Diagnostic::error(message).at(at).label(trouble.remedy));
+            }
+        }
+    }
+    if tls.insecure.value {
+        let message = format!("the certificates of upstream `{name}` are not looked at");
+        out.push(
+            Diagnostic::warning(message)
+                .at(tls.insecure.at)
+                .label("anybody in between can read and change what is sent; name a `ca` instead"),
+        );
     }
 }
 

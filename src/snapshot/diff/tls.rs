@@ -1,7 +1,7 @@
 //! `tls` as lines.
 
 use super::word;
-use crate::config::model::{Certificate, ListenerTls};
+use crate::config::model::{Certificate, ListenerTls, UpstreamTls};
 
 /// That of a listener.
 pub(super) fn write_listener_tls(tls: &ListenerTls, line: &mut impl FnMut(&str, String)) {
@@ -14,6 +14,17 @@ pub(super) fn write_listener_tls(tls: &ListenerTls, line: &mut impl FnMut(&str, 
             format!("{} by {}", word(&client.mode), client.ca.written.value)
         }),
     );
+}
+
+/// That of an upstream.
+pub(super) fn write_upstream_tls(tls: &UpstreamTls, line: &mut impl FnMut(&str, String)) {
+    let ca = tls.ca.as_ref().map(|ca| ca.written.value.clone());
+    line("tls.ca", ca.unwrap_or("the system's".into()));
+    let name = tls.server_name.as_ref().map(|name| name.value.clone());
+    line("tls.server_name", name.unwrap_or("the endpoint's".into()));
+    let certificate = tls.certificate.as_ref().map(pair);
+    line("tls.certificate", certificate.unwrap_or("none".into()));
+    line("tls.insecure", tls.insecure.value.to_string());
 }
 
 fn pair(pair: &Certificate) -> String {
