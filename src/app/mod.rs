@@ -4,6 +4,7 @@
 //! from them (control plane: admin, reloads, watching the file), so that probes and metrics answer however busy the
 //! workers are.
 
+mod certificates;
 pub mod cpus;
 pub mod demo;
 pub mod listeners;
@@ -31,6 +32,7 @@ use crate::downstream::worker::Worker;
 use crate::snapshot::Store;
 use crate::snapshot::compile::Environment;
 use crate::telemetry::writer::LineWriter;
+use certificates::Certificates;
 use listeners::Listeners;
 use reload::Trigger;
 use spans::Exporters;
@@ -58,6 +60,7 @@ pub struct Shared {
     cut: CancellationToken,
     upkeep: Upkeep,
     exporters: Exporters,
+    certificates: Certificates,
 }
 
 impl App {

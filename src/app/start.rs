@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::certificates::Certificates;
 use super::cpus::{self, Workers};
 use super::listeners::Listeners;
 use super::reload::{self, Cause, Loaded, Refusal, Trigger};
@@ -73,6 +74,7 @@ impl App {
                 Ok(bound) => {
                     shared.settle(&snapshot, bound);
                     shared.keep_up(None, &snapshot);
+                    shared.follow_certificates(&snapshot);
                     shared.send_spans(None, &snapshot);
                 }
                 Err(mistakes) => {
@@ -220,6 +222,7 @@ fn build(
         cut,
         upkeep: Upkeep::default(),
         exporters: Exporters::default(),
+        certificates: Certificates::default(),
     };
     Ok((Arc::new(shared), threads))
 }

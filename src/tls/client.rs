@@ -6,10 +6,9 @@
 //! rustls does it, until the files change: what they say now holds for every handshake from then on.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::current::{Current, Fresh, Renewal};
 use super::fault::Fault;
 use super::files::{self, PairFiles, Trouble};
 
@@ -31,6 +31,14 @@ pub struct ClientFiles {
     pub pair: Option<PairFiles>,
     /// Whether certificates of endpoints count at all.
     pub trust: Trust,
+}
+
+impl ClientFiles {
+    /// Every file; those of the system are not followed.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.pair.iter().flat_map(PairFiles::paths);
+        pair.chain(self.ca.as_deref())
+    }
 }
 
 /// Whether endpoints have to prove who they are.
@@ -68,7 +76,7 @@ pub struct ClientTls {
     files: ClientFiles,
     /// What is asked for; `None`: the endpoint's own name or address.
     server_name: Option<ServerName<'static>>,
-    current: ArcSwapOption<Configs>,
+    current: Current<Configs>,
 }
 
 /// One for each [`Offer`].
@@ -85,20 +93,19 @@ impl ClientTls {
         Self {
             files,
             server_name,
-            current: ArcSwapOption::empty(),
+            current: Current::default(),
         }
     }
 
-    /// Reads the files. New handshakes use what they say; if one of them cannot be used, what there was stays. Gives the
-    /// end of the own certificate's validity, in seconds since 1970, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// See [`Trouble`].
-    pub fn load(&self) -> Result<Option<i64>, Trouble> {
-        let (configs, expires) = read(&self.files)?;
-        self.current.store(Some(Arc::new(configs)));
-        Ok(expires)
+    /// Reads the files if they have changed. New handshakes use what they say; if one of them cannot be used, what there
+    /// was stays.
+    pub fn load(&self) -> Renewal {
+        self.current.renew(self.files.paths(), || read(&self.files))
+    }
+
+    /// The end of the own certificate's validity, in seconds since 1970, if there is one.
+    pub fn expiries(&self) -> Vec<i64> {
+        self.current.expiries()
     }
 
     /// What it reads.
@@ -117,7 +124,7 @@ impl ClientTls {
         peer: Peer<'_>,
         offer: Offer,
     ) -> Result<TlsStream<TcpStream>, Fault> {
-        let current = self.current.load_full();
+        let current = self.current.get();
         let current = current.ok_or_else(|| Fault::own("the files of `tls` cannot be used"))?;
         let config = match offer {
             Offer::Http1 => &current.http1,
@@ -141,9 +148,9 @@ impl ClientTls {
     }
 }
 
-fn read(files: &ClientFiles) -> Result<(Configs, Option<i64>), Trouble> {
+fn read(files: &ClientFiles) -> Result<Fresh<Configs>, Trouble> {
     let pair = files.pair.as_ref().map(files::pair).transpose()?;
-    let expires = pair.as_ref().map(|pair| pair.expires);
+    let expiries = pair.iter().map(|pair| pair.expires).collect();
     let builder = ClientConfig::builder_with_provider(super::provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Trouble {
@@ -175,7 +182,7 @@ fn read(files: &ClientFiles) -> Result<(Configs, Option<i64>), Trouble> {
         http2: offering(&[b"h2"]),
         bytes: offering(&[]),
     };
-    Ok((configs, expires))
+    Ok((configs, expiries))
 }
 
 /// Believes any certificate; that the peer has its key is still looked at.

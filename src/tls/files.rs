@@ -28,6 +28,13 @@ pub struct PairFiles {
     pub key: PathBuf,
 }
 
+impl PairFiles {
+    /// Both.
+    pub(super) fn paths(&self) -> [&Path; 2] {
+        [&self.cert, &self.key]
+    }
+}
+
 /// Why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("{} {what}", path.display())]
@@ -187,7 +194,8 @@ fn no_certificate(path: &Path) -> Trouble {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
+/// The content, bounded.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     let trouble = |what: String, remedy| Trouble {
         path: path.to_owned(),
         what,

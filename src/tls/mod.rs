@@ -6,6 +6,7 @@
 //! have what is safe, with X25519MLKEM768 (post-quantum) first.
 
 pub mod client;
+pub mod current;
 pub mod fault;
 pub mod files;
 pub mod hello;

@@ -27,6 +27,8 @@ REASONS = ROOT / "docs/reasons.md"
 ABSENT = {
     "outrigger_tls_handshakes_total": "no listener of this check has TLS",
     "outrigger_tls_cert_expiry_seconds": "no certificate is configured",
+    "outrigger_tls_loads_total": "no files of `tls` are configured",
+    "outrigger_upstream_tls_unverified": "no upstream of this check has TLS",
     "outrigger_metrics_series_dropped_total": "comes with the cap on series",
 }
 

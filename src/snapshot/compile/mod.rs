@@ -28,7 +28,7 @@ use crate::upstream::Upstream;
 use listeners::compile_listeners;
 pub(super) use listeners::normalize_rules;
 pub(super) use tls::pair_files;
-pub use tls::read_again;
+pub use tls::{followed, read_again};
 use upstreams::compile_upstreams;
 
 pub use health::dns;

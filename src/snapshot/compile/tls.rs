@@ -1,7 +1,9 @@
 //! `tls` → what shakes hands. An equal section is the same object again, which reads its files again; what cannot be
-//! used leaves what there was.
+//! used leaves what there was. Here stands, too, what is told about files that have changed: `app` asks for it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::ServerName;
 
@@ -9,8 +11,11 @@ use super::Environment;
 use super::breakers::Before;
 use crate::config::model::{self, Certificate, ClientMode};
 use crate::snapshot::Snapshot;
+use crate::telemetry::journal::{Change, Kind};
+use crate::telemetry::time::write_rfc3339;
 use crate::telemetry::tls::{LoadResult, UPSTREAM};
 use crate::tls::client::{self, ClientTls, Trust};
+use crate::tls::current::Renewal;
 use crate::tls::files::PairFiles;
 use crate::tls::server::{ClientFiles, ServerFiles, ServerTls};
 use crate::upstream::{Encryption, Upstream};
@@ -44,18 +49,14 @@ pub(super) fn listener_tls(
 
 /// Lets it read its files. They were good a moment ago, when they were checked.
 fn load_server(tls: &ServerTls, direction: &str, name: &str, environment: &Environment) {
-    let metrics = &environment.metrics;
-    match tls.load() {
-        Ok(expiries) => {
-            metrics.certificates(direction, name, &expiries);
-            metrics.tls_loaded(direction, name, LoadResult::Loaded);
-        }
-        Err(trouble) => {
-            metrics.tls_loaded(direction, name, LoadResult::Refused);
-            let detail = format!("{name}: {trouble}");
-            tracing::warn!(detail, listener = name, "certificate not loaded");
-        }
-    }
+    let renewal = tls.load();
+    let owner = Owner {
+        direction,
+        name,
+        key: format!("listeners.{name}.tls"),
+        expiries: tls.expiries(),
+    };
+    owner.tell(&renewal, environment);
 }
 
 /// That of an upstream.
@@ -84,16 +85,73 @@ pub(super) fn load_client(upstream: &Upstream, environment: &Environment) {
     };
     let metrics = &environment.metrics;
     metrics.upstream_unverified(name, tls.client.files().trust == Trust::Blind);
-    match tls.client.load() {
-        Ok(expires) => {
-            metrics.certificates(UPSTREAM, name, expires.as_slice());
-            metrics.tls_loaded(UPSTREAM, name, LoadResult::Loaded);
-        }
-        Err(trouble) => {
-            metrics.tls_loaded(UPSTREAM, name, LoadResult::Refused);
-            let detail = format!("{name}: {trouble}");
-            tracing::warn!(detail, upstream = name, "certificate not loaded");
-        }
+    let renewal = tls.client.load();
+    let owner = Owner {
+        direction: UPSTREAM,
+        name,
+        key: format!("upstreams.{name}.tls"),
+        expiries: tls.client.expiries(),
+    };
+    owner.tell(&renewal, environment);
+}
+
+/// Whose files were read.
+struct Owner<'a> {
+    direction: &'a str,
+    name: &'a str,
+    key: String,
+    expiries: Vec<i64>,
+}
+
+impl Owner<'_> {
+    fn tell(&self, renewal: &Renewal, environment: &Environment) {
+        let Environment {
+            metrics, journal, ..
+        } = environment;
+        metrics.certificates(self.direction, self.name, &self.expiries);
+        let result = match renewal {
+            Renewal::Same => return,
+            Renewal::First | Renewal::Renewed => LoadResult::Loaded,
+            Renewal::Refused(_) => LoadResult::Refused,
+        };
+        metrics.tls_loaded(self.direction, self.name, result);
+        let key = &*self.key;
+        let (kind, to, cause) = match renewal {
+            Renewal::Same | Renewal::First => return,
+            Renewal::Renewed => {
+                let ends = self.ends();
+                let detail = format!("{key}: new handshakes use them{ends}");
+                tracing::info!(detail, key, "tls files renewed");
+                (
+                    Kind::TlsRenewed,
+                    "renewed",
+                    format!("the files changed{ends}"),
+                )
+            }
+            Renewal::Refused(trouble) => {
+                let detail = format!("{key}: {trouble}; what was read before stays in use");
+                tracing::warn!(detail, key, "tls files refused");
+                (Kind::TlsRefused, "in_use", trouble.to_string())
+            }
+        };
+        journal.append(Change {
+            kind,
+            subject: self.key.clone(),
+            from: "in_use".into(),
+            to: to.into(),
+            cause,
+        });
+    }
+
+    /// `, until 2026-12-24T12:00:00.000Z`; nothing without a certificate.
+    fn ends(&self) -> String {
+        let Some(first) = self.expiries.iter().min() else {
+            return String::new();
+        };
+        let seconds = u64::try_from(*first).unwrap_or_default();
+        let mut text = Vec::new();
+        write_rfc3339(&mut text, UNIX_EPOCH + Duration::from_secs(seconds));
+        format!(", until {}", String::from_utf8_lossy(&text))
     }
 }
 
@@ -108,6 +166,15 @@ pub fn read_again(snapshot: &Snapshot, environment: &Environment) {
     for upstream in &snapshot.upstreams {
         load_client(upstream, environment);
     }
+}
+
+/// Every file that `tls` names.
+pub fn followed(snapshot: &Snapshot) -> Vec<PathBuf> {
+    let of_listeners = snapshot.listeners.iter().filter_map(|it| it.tls.as_ref());
+    let of_upstreams = snapshot.upstreams.iter().filter_map(|it| it.tls.as_ref());
+    let paths = of_listeners.flat_map(|tls| tls.files().paths());
+    let paths = paths.chain(of_upstreams.flat_map(|tls| tls.client.files().paths()));
+    paths.map(Path::to_owned).collect()
 }
 
 fn client_files(section: &model::UpstreamTls) -> client::ClientFiles {
