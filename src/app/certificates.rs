@@ -35,6 +35,6 @@ impl Shared {
             };
             AbortOnDropHandle::new(tokio::spawn(watch::look_at(files, look)))
         });
-        *self.certificates.0.lock() = task;
+        *self.upkeep.certificates.0.lock() = task;
     }
 }

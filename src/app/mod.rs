@@ -32,7 +32,6 @@ use crate::downstream::worker::Worker;
 use crate::snapshot::Store;
 use crate::snapshot::compile::Environment;
 use crate::telemetry::writer::LineWriter;
-use certificates::Certificates;
 use listeners::Listeners;
 use reload::Trigger;
 use spans::Exporters;
@@ -60,7 +59,6 @@ pub struct Shared {
     cut: CancellationToken,
     upkeep: Upkeep,
     exporters: Exporters,
-    certificates: Certificates,
 }
 
 impl App {

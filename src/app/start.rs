@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::certificates::Certificates;
 use super::cpus::{self, Workers};
 use super::listeners::Listeners;
 use super::reload::{self, Cause, Loaded, Refusal, Trigger};
@@ -222,7 +221,6 @@ fn build(
         cut,
         upkeep: Upkeep::default(),
         exporters: Exporters::default(),
-        certificates: Certificates::default(),
     };
     Ok((Arc::new(shared), threads))
 }

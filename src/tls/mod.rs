@@ -10,6 +10,7 @@ pub mod current;
 pub mod fault;
 pub mod files;
 pub mod hello;
+pub mod identity;
 pub mod names;
 pub mod server;
 

@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use super::current::{Current, Fresh, Renewal};
 use super::files::{self, PairFiles, Trouble};
 use super::hello::Handshake;
+use super::identity::{self, Allowed, Guest};
 use super::names::ByName;
 
 /// The protocols that are offered (RFC 7301), the better first.
@@ -60,6 +61,8 @@ pub struct ClientFiles {
     pub ca: PathBuf,
     /// Whether a client may show none.
     pub may_show_none: bool,
+    /// Who of them may come in; `None`: all whom `ca` vouches for.
+    pub allowed: Option<Box<[Allowed]>>,
 }
 
 /// TLS of one listener.
@@ -77,6 +80,8 @@ pub struct Accepted {
     pub stream: TlsStream<TcpStream>,
     /// Whether HTTP/2 was agreed on; HTTP/1.1 otherwise.
     pub is_http2: bool,
+    /// Who the client is by the certificate that it has shown.
+    pub identity: Option<Box<str>>,
 }
 
 /// A handshake that has not.
@@ -156,7 +161,15 @@ impl ServerTls {
         let accepted = TlsAcceptor::from(config).accept(stream).await;
         let stream = accepted.map_err(|error: io::Error| Handshake::of(&error))?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-        Ok(Accepted { stream, is_http2 })
+        let shown = self.files.client.as_ref().and_then(|_| {
+            let certificates = stream.get_ref().1.peer_certificates()?;
+            identity::identity(certificates.first()?)
+        });
+        Ok(Accepted {
+            stream,
+            is_http2,
+            identity: shown,
+        })
     }
 }
 
@@ -190,10 +203,16 @@ fn read(files: &ServerFiles) -> Result<Fresh<ServerConfig>, Trouble> {
             } else {
                 verifier
             };
-            let verifier = verifier.build();
-            builder.with_client_cert_verifier(
-                verifier.map_err(|error| unusable(client.ca.clone(), error.to_string()))?,
-            )
+            let verifier = verifier
+                .build()
+                .map_err(|error| unusable(client.ca.clone(), error.to_string()))?;
+            builder.with_client_cert_verifier(match &client.allowed {
+                None => verifier,
+                Some(list) => Arc::new(Guest {
+                    verifier,
+                    list: list.clone(),
+                }),
+            })
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(names));

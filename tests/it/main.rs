@@ -72,6 +72,7 @@ mod streaming;
 mod tcp;
 mod timeouts;
 mod tls;
+mod tls_identity;
 mod tls_reload;
 mod tls_upstream;
 mod toxics;

@@ -197,9 +197,7 @@ fn an_upstream_follows_its_files_too() {
     assert_eq!(get(), 502);
     secret.swap("..3", &second, &other);
     eventually("the renewed authority is believed", || get() == 200);
-    eventually("all counted", || {
-        loads(&proxy, UPSTREAM, "loaded") == 3.0
-    });
+    eventually("all counted", || loads(&proxy, UPSTREAM, "loaded") == 3.0);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) const LISTENER_TLS: &[&str] = &["certificates", "client"];
 /// `listeners.*.tls.certificates[]`, `upstreams.*.tls.certificate`
 pub(super) const CERTIFICATE: &[&str] = &["cert", "key"];
 /// `listeners.*.tls.client`
-pub(super) const CLIENT_TLS: &[&str] = &["ca", "mode"];
+pub(super) const CLIENT_TLS: &[&str] = &["ca", "mode", "allow", "identity_header"];
 /// `upstreams.*.tls`
 pub(super) const UPSTREAM_TLS: &[&str] = &["ca", "server_name", "certificate", "insecure"];
 

@@ -1,5 +1,6 @@
 //! `listeners.*.tls`, `upstreams.*.tls`
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::Located;
@@ -38,6 +39,34 @@ pub struct ClientTls {
     pub ca: PemFile,
     /// `mode`. Default `required`.
     pub mode: ClientMode,
+    /// `allow`: who of them may come in, at least one. Default: all for whom `ca` vouches.
+    pub allow: Option<Vec<Located<ClientName>>>,
+    /// `identity_header`: the request header, in lower case, in which the app reads who the client is. Default: none.
+    pub identity_header: Option<String>,
+}
+
+/// `listeners.*.tls.client.allow[]`: a name of the subjectAltName.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientName {
+    /// `spiffe://trust.domain/path`
+    Spiffe(String),
+    /// `spiffe://trust.domain/path/*`, kept without `*`: all below.
+    SpiffeBelow(String),
+    /// `dns:client.test`, kept without `dns:`, in lower case.
+    Dns(String),
+    /// `dns:*.client.test`, kept without `dns:*.`: one label in its place.
+    DnsBelow(String),
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => write!(out, "{id}"),
+            Self::SpiffeBelow(prefix) => write!(out, "{prefix}*"),
+            Self::Dns(name) => write!(out, "dns:{name}"),
+            Self::DnsBelow(parent) => write!(out, "dns:*.{parent}"),
+        }
+    }
 }
 
 /// `listeners.*.tls.client.mode`

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
-use crate::config::model::{Certificate, Config, PemFile, UpstreamTls};
+use crate::config::model::{Certificate, Config, Listener, PemFile, RateKey, Route, UpstreamTls};
 use crate::snapshot::compile::pair_files;
 use crate::tls::files::{self, Trouble};
 
@@ -17,10 +17,34 @@ pub(super) fn tls(config: &Config, out: &mut Diagnostics) {
             authorities(&client.ca, out);
         }
     }
+    for route in &config.routes {
+        keys_without_identities(config, route, out);
+    }
     for upstream in &config.upstreams {
         if let Some(tls) = &upstream.tls {
             of_upstream(&upstream.name.value, tls, out);
         }
+    }
+}
+
+/// A count for each identity needs clients that show one.
+fn keys_without_identities(config: &Config, route: &Route, out: &mut Diagnostics) {
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|it| it.client.is_some());
+    let mut listeners = config.listeners.iter().filter(|listener| {
+        let mut named = route.listeners.iter().map(|it| &it.value);
+        route.listeners.is_empty() || named.any(|name| *name == listener.name.value)
+    });
+    let mut rules = route.rate_limits.iter();
+    let rule = rules.find(|it| it.key.contains(&RateKey::ClientIdentity));
+    if let Some(rule) = rule.filter(|_| !listeners.any(asks)) {
+        let name = &route.name.value;
+        let message =
+            format!("no client of route `{name}` shows a certificate: all have one count");
+        out.push(
+            Diagnostic::warning(message)
+                .at(rule.name.at)
+                .label("add `tls: { client: … }` to its listener, or write another `key`"),
+        );
     }
 }
 

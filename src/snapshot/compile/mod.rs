@@ -81,6 +81,7 @@ pub fn compile(
         limits,
         forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
         // The reader has refused what is not a header's name.
+        identity_headers: tls::identity_headers(&config),
         deadline_header: config
             .deadline_header
             .as_ref()

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::HeaderName;
 use rustls::pki_types::ServerName;
 
 use super::Environment;
 use super::breakers::Before;
-use crate::config::model::{self, Certificate, ClientMode};
+use crate::config::model::{self, Certificate, ClientMode, ClientName, Config, Located};
 use crate::snapshot::Snapshot;
 use crate::telemetry::journal::{Change, Kind};
 use crate::telemetry::time::write_rfc3339;
@@ -17,6 +18,7 @@ use crate::telemetry::tls::{LoadResult, UPSTREAM};
 use crate::tls::client::{self, ClientTls, Trust};
 use crate::tls::current::Renewal;
 use crate::tls::files::PairFiles;
+use crate::tls::identity::Allowed;
 use crate::tls::server::{ClientFiles, ServerFiles, ServerTls};
 use crate::upstream::{Encryption, Upstream};
 
@@ -195,6 +197,32 @@ fn server_files(section: &model::ListenerTls) -> ServerFiles {
         client: section.client.as_ref().map(|client| ClientFiles {
             ca: client.ca.path.clone(),
             may_show_none: client.mode == ClientMode::Optional,
+            allowed: client.allow.as_deref().map(allowed),
         }),
     }
+}
+
+fn allowed(list: &[Located<ClientName>]) -> Box<[Allowed]> {
+    let allowed = |name: &Located<ClientName>| match &name.value {
+        ClientName::Spiffe(id) => Allowed::Spiffe(id.as_str().into()),
+        ClientName::SpiffeBelow(prefix) => Allowed::SpiffeBelow(prefix.as_str().into()),
+        ClientName::Dns(name) => Allowed::Dns(name.as_str().into()),
+        ClientName::DnsBelow(parent) => Allowed::DnsBelow(format!(".{parent}").into()),
+    };
+    list.iter().map(allowed).collect()
+}
+
+/// The header in which `section` tells who its clients are.
+pub(super) fn identity_header(section: &model::Listener) -> Option<HeaderName> {
+    let client = section.tls.as_ref()?.client.as_ref()?;
+    client.identity_header.as_ref()?.parse().ok()
+}
+
+/// Those of all listeners.
+pub(super) fn identity_headers(config: &Config) -> Box<[HeaderName]> {
+    config
+        .listeners
+        .iter()
+        .filter_map(identity_header)
+        .collect()
 }

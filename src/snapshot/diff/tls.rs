@@ -8,6 +8,18 @@ pub(super) fn write_listener_tls(tls: &ListenerTls, line: &mut impl FnMut(&str, 
     let pairs: Vec<String> = tls.certificates.iter().map(pair).collect();
     line("tls.certificates", pairs.join(", "));
     let client = tls.client.as_ref();
+    if let Some(client) = client {
+        let allow = client.allow.as_ref().map(|names| {
+            let names: Vec<String> = names.iter().map(|it| it.value.to_string()).collect();
+            names.join(", ")
+        });
+        line("tls.client.allow", allow.unwrap_or("all".into()));
+        let header = client.identity_header.clone();
+        line(
+            "tls.client.identity_header",
+            header.unwrap_or("none".into()),
+        );
+    }
     line(
         "tls.client",
         client.map_or("off".into(), |client| {

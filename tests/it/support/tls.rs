@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -47,6 +47,21 @@ impl Authority {
     /// A certificate for `names`.
     pub fn issue(&self, names: &[&str]) -> Pair {
         self.issue_until(names, OffsetDateTime::now_utc() + Duration::days(30))
+    }
+
+    /// A certificate with these URIs beside `names`.
+    pub fn identify(&self, uris: &[&str], names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let uris = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().unwrap()));
+        params.subject_alt_names.extend(uris);
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     pub fn issue_until(&self, names: &[&str], end: OffsetDateTime) -> Pair {
