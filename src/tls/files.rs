@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -124,10 +125,16 @@ pub fn system_roots() -> Result<Arc<RootCertStore>, Trouble> {
     Ok(Arc::new(roots))
 }
 
-/// Whether everybody on this machine may read the file.
-pub fn is_open_to_all(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+/// Whether everybody on this machine may read the file, and we could change that. What Kubernetes mounts (a link through
+/// `..data`) and what belongs to another user is not ours to close: it is readable so that we can read it.
+pub fn is_needlessly_open(path: &Path) -> bool {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return false;
+    };
+    let mounted = std::fs::read_link(path).is_ok_and(|target| target.starts_with("..data"));
+    // It belongs to whom we are.
+    let us = std::fs::metadata("/proc/self").map(|own| own.uid());
+    meta.mode() & 0o004 != 0 && !mounted && us.is_ok_and(|us| us == meta.uid())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {

@@ -98,6 +98,24 @@ fn a_swapped_secret_is_used_by_new_connections_and_old_ones_stay() {
 }
 
 #[test]
+fn a_key_that_kubernetes_mounts_for_all_is_not_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let authority = Authority::new();
+    let secret = Secret::new(&authority.issue(&["test"]), &authority);
+    let key = secret.path().join("tls.key");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    let warnings = || {
+        let yaml = secret.yaml("127.0.0.1:1".parse().unwrap(), "");
+        crate::config_mistakes::checked(&yaml).1.iter().count()
+    };
+    assert_eq!(warnings(), 0);
+    // The same file, but not a link of a mount anymore.
+    std::fs::remove_file(&key).unwrap();
+    std::fs::copy(secret.path().join("..data/tls.key"), &key).unwrap();
+    assert_eq!(warnings(), 1);
+}
+
+#[test]
 fn what_cannot_be_used_leaves_the_old_pair_in_use_and_is_told_once() {
     let origin = Origin::fixed("hello");
     let authority = Authority::new();

@@ -81,7 +81,7 @@ fn pair(certificate: &Certificate, out: &mut Diagnostics) {
     let Certificate { cert, key } = certificate;
     match files::pair(&pair_files(certificate)) {
         Err(trouble) => tell(&[cert, key], &trouble, out),
-        Ok(_) if files::is_open_to_all(&key.path) => out.push(
+        Ok(_) if files::is_needlessly_open(&key.path) => out.push(
             Diagnostic::warning(format!(
                 "every user of this machine may read the key `{}`",
                 key.written.value
