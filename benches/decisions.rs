@@ -313,7 +313,7 @@ fn limiter(criterion: &mut Criterion) {
     };
     let (head, ()) = http::Request::new(()).into_parts();
     criterion.bench_function("limiter/key/client_ip", |bencher| {
-        bencher.iter(|| key.hash(black_box(&head), || [10, 1, 2, 3].into()));
+        bencher.iter(|| key.hash(black_box(&head), None, || [10, 1, 2, 3].into()));
     });
 }
 

@@ -4,6 +4,7 @@
 //! from them (control plane: admin, reloads, watching the file), so that probes and metrics answer however busy the
 //! workers are.
 
+mod certificates;
 pub mod cpus;
 pub mod demo;
 pub mod listeners;

@@ -198,6 +198,7 @@ impl Shared {
         self.store.publish(Arc::clone(next));
         self.settle(next, bound);
         self.keep_up(Some(previous), next);
+        self.follow_certificates(next);
         self.send_spans(Some(previous), next);
         let gone = previous.routes_gone(next);
         self.environment.metrics.forget_routes(&gone);

@@ -73,6 +73,7 @@ impl App {
                 Ok(bound) => {
                     shared.settle(&snapshot, bound);
                     shared.keep_up(None, &snapshot);
+                    shared.follow_certificates(&snapshot);
                     shared.send_spans(None, &snapshot);
                 }
                 Err(mistakes) => {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
+use super::certificates::Certificates;
 use crate::config::{self, LoadError, render, watch};
 use crate::policy::retry::NotRetried;
 use crate::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Upkeep {
     tended: Mutex<Vec<Tended>>,
     dns: Mutex<Option<(DnsSettings, Arc<Dns>)>>,
     slots: Arc<Semaphore>,
+    /// Follows the files of TLS.
+    pub(super) certificates: Certificates,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,7 @@ impl Default for Upkeep {
             tended: Mutex::default(),
             dns: Mutex::default(),
             slots: Arc::new(Semaphore::new(CHECKS)),
+            certificates: Certificates::default(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Notices that the file has changed.
 //!
-//! Path: `app` runs [`watch`] on the control runtime; a change becomes a reload. The parent directory is watched, so
+//! Path: `app` runs [`watch`] on the control runtime; a change becomes a reload. [`look_at`] does the same for files whose
+//! content is judged elsewhere: certificates. The parent directory is watched, so
 //! that an editor's rename, a deletion and Kubernetes' swap of the `..data` link are seen; and because notifications can
 //! be lost (network file systems, full queues), the content is compared every other second as well.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 pub async fn watch(path: PathBuf, known: u64, changed: impl Fn()) {
     let (sender, mut events) = mpsc::channel(1);
     // Kept alive for as long as events are wanted; without it, the comparison is all there is.
-    let _watcher = notify_about(&path, sender);
+    let _watcher = notify_about(std::slice::from_ref(&path), sender);
     let mut known = Some(known);
     loop {
         // First of all: the file may have changed between being read and being watched.
@@ -37,6 +39,19 @@ pub async fn watch(path: PathBuf, known: u64, changed: impl Fn()) {
             known = current;
             changed();
         }
+        tokio::select! {
+            () = sleep(POLL) => {}
+            Some(()) = events.recv() => settle(&mut events).await,
+        }
+    }
+}
+
+/// Calls `look` at once, after each change in a directory of `paths`, and every other second. Never returns.
+pub async fn look_at<F: Future<Output = ()>>(paths: Vec<PathBuf>, look: impl Fn() -> F) {
+    let (sender, mut events) = mpsc::channel(1);
+    let _watcher = notify_about(&paths, sender);
+    loop {
+        look().await;
         tokio::select! {
             () = sleep(POLL) => {}
             Some(()) = events.recv() => settle(&mut events).await,
@@ -55,11 +70,13 @@ async fn settle(events: &mut mpsc::Receiver<()>) {
     }
 }
 
-fn notify_about(path: &Path, sender: mpsc::Sender<()>) -> Option<impl Watcher> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+fn notify_about(paths: &[PathBuf], sender: mpsc::Sender<()>) -> Option<impl Watcher> {
+    let directory = |path: &PathBuf| -> PathBuf {
+        let parent = path.parent();
+        let named = parent.filter(|parent| !parent.as_os_str().is_empty());
+        named.unwrap_or(Path::new(".")).to_owned()
+    };
+    let directories: BTreeSet<PathBuf> = paths.iter().map(directory).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file is an event as well, and ours.
         if !event.is_ok_and(|event| event.kind.is_access()) {
@@ -68,7 +85,10 @@ fn notify_about(path: &Path, sender: mpsc::Sender<()>) -> Option<impl Watcher> {
         }
     })
     .ok()?;
-    watcher.watch(directory, RecursiveMode::NonRecursive).ok()?;
+    for directory in directories {
+        // One that is missing is looked at without being told of.
+        let _ = watcher.watch(&directory, RecursiveMode::NonRecursive);
+    }
     Some(watcher)
 }
 

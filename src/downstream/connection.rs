@@ -74,7 +74,7 @@ pub async fn serve(
         let served = obeying(&state, tcp::serve(stream, forward, idle)).await;
         return served.map_or_else(End::Ordered, |()| End::Closed);
     }
-    let greeted = obeying(&state, greet(stream, &info.listener, &state)).await;
+    let greeted = obeying(&state, greet(stream, &info, &state)).await;
     let (stream, protocol) = match greeted {
         Err(order) => return End::Ordered(order),
         Ok(Some(greeted)) => greeted,

@@ -10,8 +10,8 @@ use tokio_rustls::TlsStream;
 
 use super::sniff::{Protocol, sniff};
 use super::state::ConnState;
+use crate::proxy::ConnInfo;
 use crate::proxy::respond::PLAIN_HTTP;
-use crate::snapshot::Listener;
 use crate::tls::hello::Handshake;
 use crate::tls::server::{Accepted, Rejected, ServerTls};
 use crate::wire::Wire;
@@ -19,12 +19,12 @@ use crate::wire::Wire;
 /// Waits until it is known what is spoken on `stream`; `None` when the client left, or was not understood.
 pub(super) async fn greet(
     stream: TcpStream,
-    listener: &Listener,
+    info: &ConnInfo,
     state: &ConnState,
 ) -> Option<(Wire, Protocol)> {
-    match &listener.tls {
+    match &info.listener.tls {
         // Boxed, for what a handshake needs is not to be part of every plain connection.
-        Some(tls) => Box::pin(shake_hands(stream, tls, listener, state)).await,
+        Some(tls) => Box::pin(shake_hands(stream, tls, info, state)).await,
         None => {
             let protocol = sniff(&stream).await.ok()??;
             Some((Wire::Tcp(stream), protocol))
@@ -35,9 +35,10 @@ pub(super) async fn greet(
 async fn shake_hands(
     stream: TcpStream,
     tls: &ServerTls,
-    listener: &Listener,
+    info: &ConnInfo,
     state: &ConnState,
 ) -> Option<(Wire, Protocol)> {
+    let listener = &info.listener;
     state.handshake_begun();
     let accepted = tls.accept(stream, listener.timeouts.tls_handshake).await;
     let result = match &accepted {
@@ -48,8 +49,15 @@ async fn shake_hands(
         metrics.count(result as usize);
     }
     match accepted {
-        Ok(Accepted { stream, is_http2 }) => {
+        Ok(Accepted {
+            stream,
+            is_http2,
+            identity,
+        }) => {
             state.handshake_ended();
+            if let Some(identity) = identity {
+                info.identify(&identity);
+            }
             let protocol = if is_http2 {
                 Protocol::Http2
             } else {

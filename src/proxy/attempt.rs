@@ -25,7 +25,6 @@ use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::{Carrier, Speaks};
-use crate::upstream::connect::ConnectError;
 use crate::upstream::endpoint::Endpoint;
 
 /// An answer's head, and the connection on which its body will come.
@@ -217,14 +216,14 @@ impl<'a> AttemptTrace<'a> {
         end: AttemptEnd,
     ) -> Result<Carrier, Failed> {
         let begun = Instant::now();
-        let left = end.left(begun).unwrap_or(upstream.connect_timeout);
-        let limit = left.min(upstream.connect_timeout);
-        let connected = Carrier::open(self.endpoint, upstream, carried, limit).await;
+        let left = end.left(begun);
+        let connected = Carrier::open(self.endpoint, upstream, carried, left).await;
         self.connect = Some(begun.elapsed());
         connected.map_err(|error| {
-            let passed =
-                matches!(error, ConnectError::Timeout(_) if left < upstream.connect_timeout);
-            let passed = passed.then(|| end.passed(begun + left)).flatten();
+            let passed = error
+                .is_timeout()
+                .then(|| end.passed(Instant::now()))
+                .flatten();
             self.fail(
                 passed.unwrap_or(ProxyError::not_connected(upstream, error)),
                 Reached::No,

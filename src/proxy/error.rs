@@ -13,7 +13,7 @@ pub use crate::telemetry::record::Limit;
 
 use crate::upstream::Upstream;
 use crate::upstream::admission::NoRoom;
-use crate::upstream::connect::ConnectError;
+use crate::upstream::connect::{ConnectError, FaultKind};
 
 /// One variant a cause.
 #[derive(Debug, Error)]
@@ -269,6 +269,12 @@ impl ProxyError {
 fn connect_reason(error: &ConnectError) -> Reason {
     match error {
         ConnectError::Timeout(_) => Reason::ConnectTimeout,
+        ConnectError::TlsTimeout(_) => Reason::UpstreamTlsTimeout,
+        ConnectError::Tls(fault) => match fault.kind {
+            FaultKind::Certificate => Reason::UpstreamCertificate,
+            FaultKind::Refused => Reason::UpstreamTlsRefused,
+            FaultKind::Protocol => Reason::UpstreamTlsFailed,
+        },
         ConnectError::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
             Reason::ConnectRefused
         }

@@ -14,8 +14,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::{Field, Seen};
-use super::{authority, forwarded};
-use super::{request_id, trace};
+use super::{authority, forwarded, identity, request_id, trace};
 use crate::policy::failure;
 use crate::telemetry::protocol::Offence;
 use crate::upstream::Upstream;
@@ -160,6 +159,7 @@ pub fn prepare_request(
     forwarded::set(exchange, &mut head.headers, seen);
     set_request_id(exchange, &mut head.headers, seen);
     trace::clear(exchange, &mut head.headers);
+    identity::set(exchange, &mut head.headers);
     if let Some(protocol) = upgrade {
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -35,6 +35,7 @@ pub fn reached(snapshot: &Snapshot, record: &RequestRecord, error: &ProxyError) 
         ProxyError::AttemptTimeout => Timer::Attempt,
         ProxyError::UpstreamIdle | ProxyError::ClientIdle => Timer::Idle,
         ProxyError::Connect(ConnectError::Timeout(_)) => Timer::Connect,
+        ProxyError::Connect(ConnectError::TlsTimeout(_)) => Timer::Tls,
         ProxyError::UpgradedIdle => Timer::UpgradedIdle,
         _ => return None,
     };

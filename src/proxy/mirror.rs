@@ -207,7 +207,7 @@ async fn exchange_with(
     loop {
         let opened = match pooled.take() {
             Some(connection) => Ok(connection),
-            None => Carrier::open(&endpoint, upstream, carried, upstream.connect_timeout).await,
+            None => Carrier::open(&endpoint, upstream, carried, None).await,
         };
         let Ok(mut connection) = opened else {
             waiting.failed(Failure::Connect);

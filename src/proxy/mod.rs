@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod forward;
 pub mod forwarded;
 pub mod headers;
+mod identity;
 pub mod limits;
 pub mod mirror;
 pub mod request_id;
@@ -34,7 +35,7 @@ pub mod wait;
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub struct ConnInfo {
     pub peer_header: HeaderValue,
     /// The listener as it was when the connection was accepted; serves on when the listener is removed.
     pub listener: Arc<Listener>,
+    /// Who the peer is by its certificate; set before the first request.
+    identity: OnceLock<HeaderValue>,
     /// Whoever keeps the connection's timers.
     pub observer: Arc<dyn ConnObserver>,
     /// Whatever counts the connection, at its worker and its listener: dropped with the last user of the connection,
@@ -112,8 +115,21 @@ impl ConnInfo {
             peer,
             peer_header,
             listener,
+            identity: OnceLock::new(),
             observer,
             held,
         }
+    }
+
+    /// Notes who the peer is by its certificate. The first word stands.
+    pub fn identify(&self, identity: &str) {
+        if let Ok(identity) = HeaderValue::from_str(identity) {
+            let _ = self.identity.set(identity);
+        }
+    }
+
+    /// Who the peer is by its certificate: `spiffe://…`, `dns:…`; `None` without one.
+    pub fn identity(&self) -> Option<&HeaderValue> {
+        self.identity.get()
     }
 }

@@ -19,8 +19,8 @@ use crate::policy::failure::{Failure, Verdict};
 use crate::snapshot::TcpForward;
 use crate::telemetry::tcp::{TcpResult, TcpTelemetry};
 use crate::upstream::admission::Admission;
-use crate::upstream::connect::{ConnectError, Opening};
-use crate::upstream::endpoint::{Endpoint, OpenConnection};
+use crate::upstream::connect::{ConnectError, Dialled, Opening};
+use crate::upstream::endpoint::Endpoint;
 
 /// Endpoints that are tried for one connection, at most.
 const TRIES: usize = 3;
@@ -43,8 +43,7 @@ impl Drop for Ending<'_> {
 /// A place at an endpoint and the connection there.
 struct Joined {
     admission: Admission,
-    stream: TcpStream,
-    counted: OpenConnection,
+    dialled: Dialled,
 }
 
 /// Joins `client` with an endpoint until both are done, or nothing has moved for `idle`. Dropping it cuts both.
@@ -82,11 +81,7 @@ async fn open(forward: &TcpForward) -> Result<Joined, TcpResult> {
             break;
         }
         let endpoint = Arc::clone(admission.endpoint());
-        let opening = Opening {
-            limit: upstream.connect_timeout,
-            settings: &upstream.pool,
-        };
-        let dialled = opening.bytes(&endpoint).await;
+        let dialled = Opening::to(upstream, None).bytes(&endpoint).await;
         let verdict = match &dialled {
             Ok(_) => Verdict::Success,
             Err(ConnectError::Full) => Verdict::Ignored,
@@ -94,13 +89,7 @@ async fn open(forward: &TcpForward) -> Result<Joined, TcpResult> {
         };
         admission.report(verdict, started.elapsed(), Instant::now().into_std());
         match dialled {
-            Ok((stream, counted)) => {
-                return Ok(Joined {
-                    admission,
-                    stream,
-                    counted,
-                });
-            }
+            Ok(dialled) => return Ok(Joined { admission, dialled }),
             Err(_) => failure = TcpResult::ConnectFailed,
         }
         tried.push(endpoint);
@@ -116,8 +105,10 @@ async fn join(
 ) -> TcpResult {
     let Joined {
         admission,
-        mut stream,
-        counted: connection,
+        dialled: Dialled {
+            mut stream,
+            counted: connection,
+        },
     } = joined;
     let _active = Active::new(&telemetry.active);
     let moved = AtomicU64::new(0);

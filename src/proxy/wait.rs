@@ -14,6 +14,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::policy::deadline::{Clock, Deadline};
 use crate::upstream::carrier::Carrier;
+use crate::upstream::connect::ConnectError;
 use crate::upstream::connection::SendFailure;
 use crate::upstream::http2;
 use crate::upstream::request_body::{RequestBody, Upload, UploadState};
@@ -180,6 +181,8 @@ impl WaitFailure {
             ProxyError::BodyTooLarge
         } else if upload.is_some_and(|upload| upload.state() == UploadState::Failed) {
             ProxyError::ClientBody
+        } else if let Some(refused) = ConnectError::refused(&error) {
+            return (ProxyError::Connect(refused), Reached::No);
         } else if error.is_parse_too_large() {
             ProxyError::UpstreamHeadTooLarge
         } else if error.is_parse() || http2::is_protocol_error(&error) {

@@ -27,6 +27,8 @@ pub struct RateKey {
 pub enum Part {
     /// The client's address; of IPv6 its /64, which one client has as a whole (RFC 6177).
     ClientIp,
+    /// Who the client is by its certificate.
+    ClientIdentity,
     /// The method.
     Method,
     /// The first field of this name.
@@ -38,8 +40,14 @@ pub enum Part {
 }
 
 impl RateKey {
-    /// The number for a request from `client`. Those that lack a part have one count together.
-    pub fn hash(&self, head: &Parts, client: impl FnOnce() -> IpAddr) -> u64 {
+    /// The number for a request from `client`, who is `identity` by its certificate. Those that lack a part have one count
+    /// together.
+    pub fn hash(
+        &self,
+        head: &Parts,
+        identity: Option<&[u8]>,
+        client: impl FnOnce() -> IpAddr,
+    ) -> u64 {
         if self.parts.is_empty() {
             return 0;
         }
@@ -52,6 +60,7 @@ impl RateKey {
                         network(client()).hash(&mut hasher);
                     }
                 }
+                Part::ClientIdentity => add(&mut hasher, identity.map(Cow::Borrowed)),
                 Part::Method => head.method.hash(&mut hasher),
                 Part::Header(name) => add(&mut hasher, header(&head.headers, name)),
                 Part::Cookie(name) => add(&mut hasher, cookie(&head.headers, name)),
@@ -178,11 +187,11 @@ mod tests {
     }
 
     fn hash(parts: &[Part], uri: &str, headers: &[(&str, &str)]) -> u64 {
-        key(parts).hash(&head("GET", uri, headers), || [10, 0, 0, 1].into())
+        key(parts).hash(&head("GET", uri, headers), None, || [10, 0, 0, 1].into())
     }
 
     fn client(address: &str) -> u64 {
-        key(&[Part::ClientIp]).hash(&head("GET", "/", &[]), || address.parse().unwrap())
+        key(&[Part::ClientIp]).hash(&head("GET", "/", &[]), None, || address.parse().unwrap())
     }
 
     #[test]
@@ -231,6 +240,19 @@ mod tests {
             hash(&part, "/", &[("x-user", " a ")]),
             hash(&part, "/", &[("x-user", "a")])
         );
+    }
+
+    #[test]
+    fn each_identity_has_a_count_and_those_without_one_together() {
+        let hash = |identity: Option<&str>| {
+            let key = key(&[Part::ClientIdentity]);
+            let ip = || [10, 0, 0, 1].into();
+            key.hash(&head("GET", "/", &[]), identity.map(str::as_bytes), ip)
+        };
+        assert_eq!(hash(Some("dns:a")), hash(Some("dns:a")));
+        assert_ne!(hash(Some("dns:a")), hash(Some("dns:b")));
+        assert_eq!(hash(None), hash(None));
+        assert_ne!(hash(None), hash(Some("")));
     }
 
     #[test]

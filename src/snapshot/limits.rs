@@ -189,6 +189,7 @@ fn part(part: &model::RateKey) -> Option<Part> {
     Some(match part {
         model::RateKey::Route => return None,
         model::RateKey::ClientIp => Part::ClientIp,
+        model::RateKey::ClientIdentity => Part::ClientIdentity,
         model::RateKey::Method => Part::Method,
         // The reader has refused what is no name.
         model::RateKey::Header(name) => Part::Header(name.parse().ok()?),

@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub forwarding: Forwarding,
     /// The header that carries deadlines.
     pub deadline_header: Option<HeaderName>,
+    /// The headers that tell apps who a client is: what clients write into them is removed.
+    pub identity_headers: Box<[HeaderName]>,
     /// Every limit, for whoever observes them.
     pub limits: Limits,
     /// What is done about traces; `None`: nothing.
@@ -98,6 +100,8 @@ pub struct Listener {
     pub metrics: ListenerMetrics,
     /// Its TLS, if it has any, and the handles of its metrics.
     pub tls: Option<Arc<ServerTls>>,
+    /// The header that tells apps who a client is by its certificate.
+    pub identity_header: Option<HeaderName>,
     /// How its handshakes ended.
     pub handshakes: Option<HandshakeMetrics>,
 }

@@ -18,6 +18,8 @@ pub enum Timer {
     Attempt,
     /// Of a connection to an endpoint.
     Connect,
+    /// Of the TLS handshake with an endpoint.
+    Tls,
     /// Of silence while an answer is awaited.
     Idle,
     /// Of silence on a connection that was upgraded.
@@ -29,7 +31,7 @@ impl Snapshot {
     pub fn timer(&self, timer: Timer, route: &str, upstream: &str) -> Option<(String, String)> {
         let (key, value) = match timer {
             Timer::Request | Timer::Attempt => self.route_timer(timer, route)?,
-            Timer::Connect | Timer::Idle | Timer::UpgradedIdle => {
+            Timer::Connect | Timer::Tls | Timer::Idle | Timer::UpgradedIdle => {
                 self.upstream_timer(timer, upstream)?
             }
         };
@@ -114,6 +116,10 @@ impl Snapshot {
             Timer::Connect => (
                 format!("upstreams.{upstream}.timeouts.connect"),
                 section.timeouts.connect,
+            ),
+            Timer::Tls => (
+                format!("upstreams.{upstream}.timeouts.tls"),
+                section.timeouts.tls,
             ),
             Timer::UpgradedIdle => (
                 format!("upstreams.{upstream}.timeouts.upgraded_idle"),

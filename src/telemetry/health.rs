@@ -245,6 +245,7 @@ impl Metrics {
     /// Removes every series of an upstream that is gone.
     pub fn forget_upstream(&self, upstream: &str) {
         self.forget_breaker(upstream, "");
+        self.forget_upstream_tls(upstream);
         self.upgrades.forget(upstream);
         for gauge in [
             &self.health.endpoints,

@@ -26,6 +26,10 @@ pub enum Kind {
     ConfigApplied,
     /// A configuration was refused.
     ConfigRefused,
+    /// Files that `tls` names have changed and are in use.
+    TlsRenewed,
+    /// Files that `tls` names have changed and cannot be used.
+    TlsRefused,
     /// A circuit breaker went to another state.
     CircuitBreaker,
     /// An endpoint was ejected, or came back.
@@ -44,6 +48,8 @@ impl Kind {
         match self {
             Self::ConfigApplied => "config_applied",
             Self::ConfigRefused => "config_refused",
+            Self::TlsRenewed => "tls_renewed",
+            Self::TlsRefused => "tls_refused",
             Self::CircuitBreaker => "circuit_breaker",
             Self::Ejection => "ejection",
             Self::Health => "health",

@@ -172,6 +172,18 @@ reasons! {
     ConnectTimeout = "connect_timeout" Upstream Connect 504 "connection_timeout"
         "The endpoint did not take the connection in time."
         "Check the way to it (firewall, host down); raise `timeouts.connect` of the upstream if it is far away.";
+    UpstreamTlsTimeout = "upstream_tls_timeout" Upstream Tls 504 "connection_timeout"
+        "The endpoint took the connection and did not finish the TLS handshake in time."
+        "Check that its port speaks TLS; raise `timeouts.tls` of the upstream if it is that slow.";
+    UpstreamCertificate = "upstream_certificate" Upstream Tls 502 "tls_certificate_error"
+        "The endpoint's certificate is not to be believed, so nothing was sent to it."
+        "The message says why: name its authority in `tls.ca`, its name in `tls.server_name`, or renew the certificate.";
+    UpstreamTlsRefused = "upstream_tls_refused" Upstream Tls 502 "tls_alert_received"
+        "The endpoint broke off the TLS handshake, and said why."
+        "The message has its word: mostly it wants a certificate (`tls.certificate`), another name or another `protocol`.";
+    UpstreamTlsFailed = "upstream_tls_failed" Upstream Tls 502 "tls_protocol_error"
+        "No TLS handshake with the endpoint was to be had."
+        "The message says why: mostly its port does not speak TLS, or the files of `tls` cannot be used.";
     UpstreamNotHttp2 = "upstream_not_http2" Upstream Connect 502 "http_protocol_error"
         "The endpoint does not speak HTTP/2, which the file says it does."
         "Set `protocol` of the upstream to what its app speaks, or switch HTTP/2 on in the app.";

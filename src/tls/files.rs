@@ -1,10 +1,11 @@
 //! PEM files → certificates, keys and roots (RFC 7468).
 //!
-//! Path: `snapshot::check` reads them to tell what is wrong, [`super::server`] to use them. A
+//! Path: `snapshot::check` reads them to tell what is wrong, [`super::server`] and [`super::client`] to use them. A
 //! certificate and its key are taken together or not at all. No content of a key is in any message.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,6 +27,13 @@ pub struct PairFiles {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+impl PairFiles {
+    /// Both.
+    pub(super) fn paths(&self) -> [&Path; 2] {
+        [&self.cert, &self.key]
+    }
 }
 
 /// Why a file cannot be used.
@@ -99,10 +107,34 @@ pub fn roots(path: &Path) -> Result<Arc<RootCertStore>, Trouble> {
     Ok(Arc::new(roots))
 }
 
-/// Whether everybody on this machine may read the file.
-pub fn is_open_to_all(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+/// The authorities that the system believes.
+///
+/// # Errors
+///
+/// When it believes none: then nobody could be verified.
+pub fn system_roots() -> Result<Arc<RootCertStore>, Trouble> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(Trouble {
+            path: PathBuf::from("the system"),
+            what: "has no certificates of authorities".into(),
+            remedy: "name a file: `tls: { ca: ca.crt }`, or install the package ca-certificates",
+        });
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Whether everybody on this machine may read the file, and we could change that. What Kubernetes mounts (a link through
+/// `..data`) and what belongs to another user is not ours to close: it is readable so that we can read it.
+pub fn is_needlessly_open(path: &Path) -> bool {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return false;
+    };
+    let mounted = std::fs::read_link(path).is_ok_and(|target| target.starts_with("..data"));
+    // It belongs to whom we are.
+    let us = std::fs::metadata("/proc/self").map(|own| own.uid());
+    meta.mode() & 0o004 != 0 && !mounted && us.is_ok_and(|us| us == meta.uid())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
@@ -169,7 +201,8 @@ fn no_certificate(path: &Path) -> Trouble {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
+/// The content, bounded.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     let trouble = |what: String, remedy| Trouble {
         path: path.to_owned(),
         what,

@@ -4,7 +4,9 @@
 
 use std::io;
 
-use rustls::Error;
+use rustls::{CertificateError, Error};
+
+use super::fault::{below, is_gone};
 
 /// How a handshake of a client with us ended; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Handshake {
     NoCertificate,
     /// The client's certificate is not good.
     BadCertificate,
+    /// The client is who it says, and not on the list.
+    NotAllowed,
     /// The client refused: our certificate, mostly.
     Refused,
     /// There is no certificate to show.
@@ -35,7 +39,7 @@ pub enum Handshake {
 
 impl Handshake {
     /// Every value, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Timeout,
         Self::Closed,
@@ -44,6 +48,7 @@ impl Handshake {
         Self::NothingInCommon,
         Self::NoCertificate,
         Self::BadCertificate,
+        Self::NotAllowed,
         Self::Refused,
         Self::NotReady,
         Self::Failed,
@@ -60,6 +65,7 @@ impl Handshake {
             Self::NothingInCommon => "nothing_in_common",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
+            Self::NotAllowed => "not_allowed",
             Self::Refused => "refused",
             Self::NotReady => "not_ready",
             Self::Failed => "failed",
@@ -74,6 +80,9 @@ impl Handshake {
                 Self::NothingInCommon
             }
             Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
+                Self::NotAllowed
+            }
             Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
             Some(Error::AlertReceived(_)) => Self::Refused,
             Some(_) => Self::Failed,
@@ -81,16 +90,4 @@ impl Handshake {
             None => Self::Failed,
         }
     }
-}
-
-fn below(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref::<Error>()
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
 }

@@ -6,11 +6,10 @@
 //! to show certificates nothing is resumed, for that would skip looking at them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
@@ -20,8 +19,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::current::{Current, Fresh, Renewal};
 use super::files::{self, PairFiles, Trouble};
 use super::hello::Handshake;
+use super::identity::{self, Allowed, Guest};
 use super::names::ByName;
 
 /// The protocols that are offered (RFC 7301), the better first.
@@ -45,6 +46,14 @@ pub struct ServerFiles {
     pub client: Option<ClientFiles>,
 }
 
+impl ServerFiles {
+    /// Every file.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let pairs = self.pairs.iter().flat_map(PairFiles::paths);
+        pairs.chain(self.client.as_ref().map(|client| &*client.ca))
+    }
+}
+
 /// Whose clients are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientFiles {
@@ -52,13 +61,15 @@ pub struct ClientFiles {
     pub ca: PathBuf,
     /// Whether a client may show none.
     pub may_show_none: bool,
+    /// Who of them may come in; `None`: all whom `ca` vouches for.
+    pub allowed: Option<Box<[Allowed]>>,
 }
 
 /// TLS of one listener.
 #[derive(Debug)]
 pub struct ServerTls {
     files: ServerFiles,
-    current: ArcSwapOption<ServerConfig>,
+    current: Current<ServerConfig>,
     slots: Semaphore,
 }
 
@@ -69,6 +80,8 @@ pub struct Accepted {
     pub stream: TlsStream<TcpStream>,
     /// Whether HTTP/2 was agreed on; HTTP/1.1 otherwise.
     pub is_http2: bool,
+    /// Who the client is by the certificate that it has shown.
+    pub identity: Option<Box<str>>,
 }
 
 /// A handshake that has not.
@@ -91,21 +104,20 @@ impl ServerTls {
     pub fn new(files: ServerFiles) -> Self {
         Self {
             files,
-            current: ArcSwapOption::empty(),
+            current: Current::default(),
             slots: Semaphore::new(UNDER_WAY),
         }
     }
 
-    /// Reads the files. New handshakes use what they say; if one of them cannot be used, what there was stays. Gives the
-    /// ends of the certificates' validity, in seconds since 1970.
-    ///
-    /// # Errors
-    ///
-    /// See [`Trouble`].
-    pub fn load(&self) -> Result<Vec<i64>, Trouble> {
-        let (config, expiries) = read(&self.files)?;
-        self.current.store(Some(Arc::new(config)));
-        Ok(expiries)
+    /// Reads the files if they have changed. New handshakes use what they say; if one of them cannot be used, what there
+    /// was stays.
+    pub fn load(&self) -> Renewal {
+        self.current.renew(self.files.paths(), || read(&self.files))
+    }
+
+    /// The ends of the certificates' validity, in seconds since 1970.
+    pub fn expiries(&self) -> Vec<i64> {
+        self.current.expiries()
     }
 
     /// What it reads.
@@ -143,22 +155,25 @@ impl ServerTls {
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        let Some(config) = self.current.load_full() else {
+        let Some(config) = self.current.get() else {
             return Err(Handshake::NotReady.into());
         };
         let accepted = TlsAcceptor::from(config).accept(stream).await;
         let stream = accepted.map_err(|error: io::Error| Handshake::of(&error))?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-        Ok(Accepted { stream, is_http2 })
+        let shown = self.files.client.as_ref().and_then(|_| {
+            let certificates = stream.get_ref().1.peer_certificates()?;
+            identity::identity(certificates.first()?)
+        });
+        Ok(Accepted {
+            stream,
+            is_http2,
+            identity: shown,
+        })
     }
 }
 
-/// Reads what [`ServerTls`] would use, for whoever only wants to know whether it can be used.
-///
-/// # Errors
-///
-/// See [`Trouble`].
-fn read(files: &ServerFiles) -> Result<(ServerConfig, Vec<i64>), Trouble> {
+fn read(files: &ServerFiles) -> Result<Fresh<ServerConfig>, Trouble> {
     let pairs = files.pairs.iter().map(files::pair);
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     let expiries = pairs.iter().map(|pair| pair.expires).collect();
@@ -188,10 +203,16 @@ fn read(files: &ServerFiles) -> Result<(ServerConfig, Vec<i64>), Trouble> {
             } else {
                 verifier
             };
-            let verifier = verifier.build();
-            builder.with_client_cert_verifier(
-                verifier.map_err(|error| unusable(client.ca.clone(), error.to_string()))?,
-            )
+            let verifier = verifier
+                .build()
+                .map_err(|error| unusable(client.ca.clone(), error.to_string()))?;
+            builder.with_client_cert_verifier(match &client.allowed {
+                None => verifier,
+                Some(list) => Arc::new(Guest {
+                    verifier,
+                    list: list.clone(),
+                }),
+            })
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(names));

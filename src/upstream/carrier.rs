@@ -67,7 +67,7 @@ impl Carrier {
         None
     }
 
-    /// A fresh one, within `limit`; with HTTP/2 it may be on a connection that somebody else has opened meanwhile.
+    /// A fresh one, of a request that has `left`; with HTTP/2 it may be on a connection that somebody else has opened meanwhile.
     ///
     /// # Errors
     ///
@@ -76,12 +76,9 @@ impl Carrier {
         endpoint: &Arc<Endpoint>,
         upstream: &Upstream,
         (worker, speaks): (usize, Speaks),
-        limit: Duration,
+        left: Option<Duration>,
     ) -> Result<Self, ConnectError> {
-        let opening = Opening {
-            limit,
-            settings: &upstream.pool,
-        };
+        let opening = Opening::to(upstream, left);
         match speaks {
             Speaks::Http1 => opening.http1(endpoint).await.map(Self::Connection),
             Speaks::Http2 => {

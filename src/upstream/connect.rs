@@ -1,7 +1,8 @@
 //! Opens a connection to an endpoint.
 //!
-//! Path: [`super::carrier`] comes here when the pool has none to give. What is spoken on a connection is decided by the
-//! upstream's `protocol`; with TLS it would be what both sides agree on, known when [`Opening::http1`] is done.
+//! Path: [`super::carrier`] comes here when the pool has none to give, `proxy::tcp` always. What is spoken is decided
+//! before, by the upstream's `protocol` and the request; with TLS just that is offered (ALPN). Each step has a limit of
+//! its own, and all of them end with the request's time.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +14,17 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsStream;
 
-use super::connection::{Connection, Transport};
+use super::connection::Connection;
 use super::endpoint::{Endpoint, OpenConnection};
 use super::health::words;
 use super::http2::{self, Shared};
 use super::pool::{HeadLimits, PoolSettings};
+use super::{Encryption, Upstream};
+use crate::tls::client::{Offer, Peer};
+use crate::tls::fault::Fault;
+pub use crate::tls::fault::FaultKind;
 use crate::wire::Wire;
 
 /// Why there is no connection.
@@ -27,6 +33,12 @@ pub enum ConnectError {
     /// Nothing answered in time.
     #[error("no connection within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// TCP was there in time, TLS was not.
+    #[error("no TLS handshake within {} ms", .0.as_millis())]
+    TlsTimeout(Duration),
+    /// The two do not agree on TLS.
+    #[error("TLS: {0}")]
+    Tls(Box<Fault>),
     /// The system says why.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -48,16 +60,54 @@ fn told(error: Option<&hyper::Error>) -> String {
     error.map_or_else(|| "it closed the connection".to_owned(), |it| words(it))
 }
 
+impl ConnectError {
+    /// That the endpoint has refused our certificate, or asks for one, if this is what lies below `error`.
+    pub fn refused(error: &hyper::Error) -> Option<Self> {
+        Some(Self::Tls(Box::new(Fault::refusal(error)?)))
+    }
+
+    /// Whether time is all there was too little of.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::TlsTimeout(_))
+    }
+}
+
 /// How a connection is to be opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// By when it must be ready.
-    pub limit: Duration,
+    upstream: &'a Upstream,
+    /// What the request has left; `None`: as long as it takes.
+    left: Option<Duration>,
     /// What it is for.
     pub settings: &'a PoolSettings,
 }
 
-impl Opening<'_> {
+/// A connection for bytes.
+#[derive(Debug)]
+pub struct Dialled {
+    /// What they go through.
+    pub stream: Wire,
+    /// Counts it while it is held.
+    pub counted: OpenConnection,
+}
+
+impl<'a> Opening<'a> {
+    /// To an endpoint of `upstream`, for a request that has `left`.
+    pub fn to(upstream: &'a Upstream, left: Option<Duration>) -> Self {
+        Self {
+            upstream,
+            left,
+            settings: &upstream.pool,
+        }
+    }
+
+    /// The longest time that it can take.
+    pub fn whole(&self) -> Duration {
+        let tls = self.upstream.tls.as_ref().map(|tls| tls.timeout);
+        let steps = self.upstream.connect_timeout + tls.unwrap_or_default();
+        self.left.map_or(steps, |left| left.min(steps))
+    }
+
     /// A connection of HTTP/1.1.
     ///
     /// # Errors
@@ -81,15 +131,12 @@ impl Opening<'_> {
     /// # Errors
     ///
     /// See [`ConnectError`].
-    pub async fn bytes(
-        self,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<(TcpStream, OpenConnection), ConnectError> {
-        noted(endpoint, self.socket(endpoint).await)
+    pub async fn bytes(self, endpoint: &Arc<Endpoint>) -> Result<Dialled, ConnectError> {
+        noted(endpoint, self.dial(endpoint, Offer::Bytes).await)
     }
 
     async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
-        let (transport, counted) = self.dial(endpoint).await?;
+        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http1).await?;
         let mut builder = http1::Builder::new();
         // The buffer holds a head; 64 KiB of it also keep a long answer's cost per byte low, and bound what is held.
         builder
@@ -99,44 +146,80 @@ impl Opening<'_> {
             // Only where it differs: another number than hyper's own is kept on the heap.
             builder.max_headers(self.settings.head.lines);
         }
-        let (sender, driver) = builder.handshake(transport).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Box::new(Connection::new(sender, driver, counted)))
     }
 
     async fn open_http2(self, endpoint: &Arc<Endpoint>) -> Result<Shared, ConnectError> {
         let begun = Instant::now();
-        let (transport, counted) = self.dial(endpoint).await?;
+        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http2).await?;
+        let scheme = match stream.is_encrypted() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        };
         // For a request that has no host.
         let named = Authority::try_from(&*endpoint.label);
         let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
-        let target = (Scheme::HTTP, named);
-        let shaken = http2::handshake(transport, counted, &self.settings.http2, target);
-        timeout_at(begun + self.limit, shaken)
+        let transport = TokioIo::new(stream);
+        let shaken = http2::handshake(transport, counted, &self.settings.http2, (scheme, named));
+        timeout_at(begun + self.whole(), shaken)
             .await
-            .map_err(|_| ConnectError::Timeout(self.limit))?
-            .map_err(ConnectError::NotHttp2)
+            .map_err(|_| ConnectError::Timeout(self.whole()))?
+            .map_err(|error| {
+                let refused = error.as_ref().and_then(ConnectError::refused);
+                refused.unwrap_or(ConnectError::NotHttp2(error))
+            })
     }
 
-    async fn dial(
-        self,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<(Transport, OpenConnection), ConnectError> {
-        let (stream, counted) = self.socket(endpoint).await?;
-        Ok((TokioIo::new(Wire::Tcp(stream)), counted))
-    }
-
-    async fn socket(
-        self,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<(TcpStream, OpenConnection), ConnectError> {
+    async fn dial(self, endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Dialled, ConnectError> {
+        let begun = Instant::now();
         let counted = endpoint
             .open_connection(self.settings.connections)
             .ok_or(ConnectError::Full)?;
-        let stream = timeout(self.limit, TcpStream::connect(endpoint.address))
+        let limit = self.upstream.connect_timeout;
+        let limit = self.left.map_or(limit, |left| left.min(limit));
+        let stream = timeout(limit, TcpStream::connect(endpoint.address))
             .await
-            .map_err(|_| ConnectError::Timeout(self.limit))??;
+            .map_err(|_| ConnectError::Timeout(limit))??;
         stream.set_nodelay(true)?;
-        Ok((stream, counted))
+        let stream = match &self.upstream.tls {
+            None => Wire::Tcp(stream),
+            Some(tls) => {
+                let left = self.left.map(|left| left.saturating_sub(begun.elapsed()));
+                let limit = left.map_or(tls.timeout, |left| left.min(tls.timeout));
+                // Boxed: a plain connection's future need not have room for it.
+                let shaken = Box::pin(self.upstream.shake_hands(tls, endpoint, stream, offer));
+                timeout(limit, shaken)
+                    .await
+                    .map_err(|_| ConnectError::TlsTimeout(limit))?
+                    .map_err(|fault| ConnectError::Tls(Box::new(fault)))?
+            }
+        };
+        Ok(Dialled { stream, counted })
+    }
+}
+
+impl Upstream {
+    /// Encrypts a fresh connection to `endpoint`. The caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`].
+    pub(super) async fn shake_hands(
+        &self,
+        tls: &Encryption,
+        endpoint: &Endpoint,
+        stream: TcpStream,
+        offer: Offer,
+    ) -> Result<Wire, Fault> {
+        let discovery = self.discovery.as_ref();
+        let host = discovery.and_then(|it| it.host_of(endpoint.address));
+        let peer = Peer {
+            host: host.as_deref(),
+            ip: endpoint.address.ip(),
+        };
+        let stream = tls.client.connect(stream, peer, offer).await?;
+        Ok(Wire::Tls(Box::new(TlsStream::Client(stream))))
     }
 }
 

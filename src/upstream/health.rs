@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -34,6 +34,8 @@ use crate::policy::health::{CheckResult, Health, Thresholds};
 use crate::telemetry::health::CheckLabel;
 use crate::telemetry::journal::Kind;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::client::Offer;
+use crate::wire::Wire;
 
 /// More of an answer's body is not read; what came by then counts.
 const MAX_BODY: usize = 64 * 1024;
@@ -143,7 +145,7 @@ impl Watch {
         loop {
             // The semaphore is never closed.
             let slot = self.slots.acquire().await;
-            let seen = ask(self.endpoint.address, &check).await;
+            let seen = ask(&self.upstream, &self.endpoint, &check).await;
             drop(slot);
             self.tell(&mut health, seen, check.thresholds);
             let interval = if health.is_healthy() {
@@ -198,16 +200,28 @@ impl Watch {
     }
 }
 
-/// Checks `address` once.
+/// Checks `endpoint` once.
 ///
 /// # Errors
 ///
 /// Why it is not well, in a few words.
-pub async fn ask(address: SocketAddr, check: &HealthCheck) -> Result<(), String> {
+pub async fn ask(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    check: &HealthCheck,
+) -> Result<(), String> {
+    let address = endpoint.address;
     let asked = async {
         let stream = TcpStream::connect(address)
             .await
             .map_err(|error| format!("connect: {}", words(&error)))?;
+        let stream = match &upstream.tls {
+            None => Wire::Tcp(stream),
+            Some(tls) => upstream
+                .shake_hands(tls, endpoint, stream, check.question.offer())
+                .await
+                .map_err(|fault| format!("TLS: {fault}"))?,
+        };
         match &check.question {
             Question::Tcp => Ok(()),
             Question::Http(question) => get(stream, address, question).await,
@@ -220,8 +234,19 @@ pub async fn ask(address: SocketAddr, check: &HealthCheck) -> Result<(), String>
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
 }
 
+impl Question {
+    fn offer(&self) -> Offer {
+        match self {
+            Self::Tcp => Offer::Bytes,
+            Self::Http(question) if question.protocol == Protocol::Http2 => Offer::Http2,
+            Self::Http(_) => Offer::Http1,
+            Self::Grpc(_) => Offer::Http2,
+        }
+    }
+}
+
 /// As HTTP/2 has it: the host in the target, and no word about the connection.
-fn translated(mut request: Request<Empty<Bytes>>) -> Request<Empty<Bytes>> {
+fn translated(mut request: Request<Empty<Bytes>>, scheme: &Scheme) -> Request<Empty<Bytes>> {
     request.headers_mut().remove(CONNECTION);
     let host = request.headers_mut().remove(HOST);
     let host = host.as_ref().and_then(|host| host.to_str().ok());
@@ -229,18 +254,15 @@ fn translated(mut request: Request<Empty<Bytes>>) -> Request<Empty<Bytes>> {
         .uri()
         .path_and_query()
         .map_or("/", PathAndQuery::as_str);
-    let target = format!("http://{}{path}", host.unwrap_or("localhost"));
+    let target = format!("{scheme}://{}{path}", host.unwrap_or("localhost"));
     if let Ok(target) = target.parse() {
         *request.uri_mut() = target;
     }
     request
 }
 
-async fn get(
-    stream: TcpStream,
-    address: SocketAddr,
-    question: &HttpQuestion,
-) -> Result<(), String> {
+async fn get(stream: Wire, address: SocketAddr, question: &HttpQuestion) -> Result<(), String> {
+    let scheme = scheme(&stream);
     let io = TokioIo::new(stream);
     // Ends with this check, and closes the connection.
     let (_driver, answer) = if question.protocol == Protocol::Http2 {
@@ -248,7 +270,7 @@ async fn get(
             .await
             .map_err(|error| words(&error))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
-        let request = translated(question.request(address));
+        let request = translated(question.request(address), &scheme);
         (driver, sender.send_request(request).await)
     } else {
         let mut builder = http1::Builder::new();
@@ -272,6 +294,13 @@ async fn get(
         return Err(format!("answered {status}"));
     }
     drain(answer.into_body()).await
+}
+
+fn scheme(stream: &Wire) -> Scheme {
+    match stream.is_encrypted() {
+        true => Scheme::HTTPS,
+        false => Scheme::HTTP,
+    }
 }
 
 /// An endpoint that answers well but cannot finish is not well.

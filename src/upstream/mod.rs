@@ -41,6 +41,7 @@ use crate::policy::budget::RetryBudget;
 use crate::policy::failure::{Classifier, Failure, Verdict};
 use crate::policy::outlier::{Outcome, Rules};
 use crate::telemetry::metrics::UpstreamMetrics;
+use crate::tls::client::ClientTls;
 
 /// A named set of equal endpoints, and how to talk to them.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Upstream {
     pub outlier: Option<Rules>,
     /// Limit of a TCP connect.
     pub connect_timeout: Duration,
+    /// How it encrypts; `None`: not at all.
+    pub tls: Option<Encryption>,
     /// How long an endpoint may neither send nor take anything while its answer is awaited.
     pub idle_timeout: Duration,
     /// How long nothing may move on a connection that was upgraded; `None`: for ever.
@@ -89,6 +92,15 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+/// TLS towards the endpoints of an upstream.
+#[derive(Debug)]
+pub struct Encryption {
+    /// Whom it believes, and what it shows.
+    pub client: Arc<ClientTls>,
+    /// Limit of a handshake, from the TCP connect on.
+    pub timeout: Duration,
 }
 
 /// What limits the requests under way at an upstream.

@@ -64,7 +64,7 @@ impl Streams {
         endpoint: &Arc<Endpoint>,
         opening: Opening<'_>,
     ) -> Result<Stream, ConnectError> {
-        let end = Instant::now() + opening.limit;
+        let end = Instant::now() + opening.whole();
         let seen = self.state.lock().failed;
         let mut full = false;
         loop {
@@ -84,7 +84,7 @@ impl Streams {
                         return Err(if full {
                             ConnectError::Full
                         } else {
-                            ConnectError::Timeout(opening.limit)
+                            ConnectError::Timeout(opening.whole())
                         });
                     }
                 }

@@ -150,6 +150,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
         health_check: None,
         outlier: Some(rules(50)),
         connect_timeout: Duration::from_secs(1),
+        tls: None,
         idle_timeout: Duration::from_secs(1),
         upgraded_idle: None,
         pool: PoolSettings {

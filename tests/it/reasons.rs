@@ -13,6 +13,8 @@ use crate::support::dns::Dns;
 use crate::support::frames;
 use crate::support::origin::{Origin, Peer, Request, Then};
 use crate::support::proxy::{Proxy, without_retries};
+use crate::support::tls::Authority;
+use crate::support::tls_front::{Manner, TlsFront, deaf};
 use crate::support::{eventually, free_address};
 
 /// What is to be seen after a provocation.
@@ -282,6 +284,13 @@ fn defect() -> Seen {
     }
 }
 
+/// At an endpoint with a certificate of an unknown authority, which speaks HTTP/1.1 only.
+fn encrypted(upstream: &str) -> Seen {
+    let pair = Authority::new().issue(&["127.0.0.1"]);
+    let front = TlsFront::start(free_address(), &Manner::of(&pair));
+    at_address(front.address(), upstream)
+}
+
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n";
 
 fn provoke(reason: Reason) -> Seen {
@@ -322,6 +331,19 @@ fn provoke(reason: Reason) -> Seen {
             let (address, _queue, _listener) = full_address();
             at_address(address, ", timeouts: { connect: 100ms }")
         }
+        Reason::UpstreamTlsTimeout => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let limits = ", tls: { insecure: true }, timeouts: { tls: 100ms }";
+            at_address(listener.local_addr().unwrap(), limits)
+        }
+        Reason::UpstreamCertificate => {
+            let directory = tempfile::tempdir().unwrap();
+            let ca = directory.path().join("ca.crt");
+            std::fs::write(&ca, Authority::new().pem).unwrap();
+            encrypted(&format!(", tls: {{ ca: {} }}", ca.display()))
+        }
+        Reason::UpstreamTlsRefused => encrypted(", tls: { insecure: true }, protocol: http2"),
+        Reason::UpstreamTlsFailed => at_address(deaf(), ", tls: { insecure: true }"),
         // Nobody is allowed to connect to everybody.
         Reason::ConnectFailed => at_address("255.255.255.255:9".parse().unwrap(), ""),
         Reason::UpstreamReset => asked(

@@ -33,10 +33,12 @@ pub(super) const LISTENER: &[&str] = &[
 ];
 /// `listeners.*.tls`
 pub(super) const LISTENER_TLS: &[&str] = &["certificates", "client"];
-/// `listeners.*.tls.certificates[]`
+/// `listeners.*.tls.certificates[]`, `upstreams.*.tls.certificate`
 pub(super) const CERTIFICATE: &[&str] = &["cert", "key"];
 /// `listeners.*.tls.client`
-pub(super) const CLIENT_TLS: &[&str] = &["ca", "mode"];
+pub(super) const CLIENT_TLS: &[&str] = &["ca", "mode", "allow", "identity_header"];
+/// `upstreams.*.tls`
+pub(super) const UPSTREAM_TLS: &[&str] = &["ca", "server_name", "certificate", "insecure"];
 
 /// `listeners.*.normalize`
 pub(super) const NORMALIZE: &[&str] = &["encoded_slash", "double_slash", "dot_segments"];
@@ -146,6 +148,7 @@ pub(super) const UPSTREAM: &[&str] = &[
     "panic_threshold",
     "circuit_breaker",
     "failure",
+    "tls",
 ];
 /// What a request may have to wait for.
 pub(super) const UPSTREAM_ROOM: [&str; 3] = ["in_flight", "endpoint_in_flight", "connections"];
@@ -192,7 +195,7 @@ pub(super) const DNS: &[&str] = &["servers", "family", "timeout"];
 /// `upstreams.*.endpoints[]`
 pub(super) const ENDPOINT: &[&str] = &["address", "weight"];
 /// `upstreams.*.timeouts`
-pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "idle", "upgraded_idle"];
+pub(super) const UPSTREAM_TIMEOUTS: &[&str] = &["connect", "tls", "idle", "upgraded_idle"];
 /// `upstreams.*.pool`
 pub(super) const POOL: &[&str] = &["max_idle", "idle_timeout", "max_age"];
 /// `upstreams.*.http2`
@@ -284,6 +287,8 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("dns", DNS),
     ("upstreams.*.circuit_breaker", CIRCUIT_BREAKER),
     ("upstreams.*.failure", FAILURE),
+    ("upstreams.*.tls", UPSTREAM_TLS),
+    ("upstreams.*.tls.certificate", CERTIFICATE),
     ("admin", ADMIN),
     ("access_log", ACCESS_LOG),
     ("tracing", TRACING),

@@ -71,8 +71,16 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
     }
 }
 
-/// A header's name; one that the proxy needs for itself is a mistake.
 fn deadline_header(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
+    own_header(item, "write a header's name: `x-request-timeout-ms`", out)
+}
+
+/// A header's name, in lower case; one that the proxy needs for itself is a mistake.
+pub(super) fn own_header(
+    item: &Item<'_>,
+    hint: &'static str,
+    out: &mut Diagnostics,
+) -> Option<String> {
     const TAKEN: [&str; 8] = [
         "host",
         "connection",
@@ -83,7 +91,6 @@ fn deadline_header(item: &Item<'_>, out: &mut Diagnostics) -> Option<String> {
         "grpc-timeout",
         "x-request-id",
     ];
-    let hint = "write a header's name: `x-request-timeout-ms`";
     let name = scalars::name(item, "a header's name", hint, out)?;
     let lower = name.value.to_ascii_lowercase();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -214,13 +214,19 @@ fn key(item: Item<'_>, out: &mut Diagnostics) -> Option<Vec<RateKey>> {
     (!parts.is_empty()).then_some(parts)
 }
 
-/// `client_ip`, `route`, `method`, or a mapping with one key.
+/// `client_ip`, `client_identity`, `route`, `method`, or a mapping with one key.
 fn part(item: Item<'_>, out: &mut Diagnostics) -> Option<RateKey> {
     if !matches!(item.node.value, Value::Mapping(_)) {
-        let words = [("client_ip", 0u8), ("route", 1), ("method", 2)];
+        let words = [
+            ("client_ip", 0u8),
+            ("client_identity", 1),
+            ("route", 2),
+            ("method", 3),
+        ];
         return Some(match scalars::word(&item, &words, out)? {
             0 => RateKey::ClientIp,
-            1 => RateKey::Route,
+            1 => RateKey::ClientIdentity,
+            2 => RateKey::Route,
             _ => RateKey::Method,
         });
     }

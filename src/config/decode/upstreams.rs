@@ -12,7 +12,7 @@ use super::super::source::Span;
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::{
-    address, circuit_breaker, discovery, health, http2, keys, limits, outlier, retry, scalars,
+    address, circuit_breaker, discovery, health, http2, keys, limits, outlier, retry, scalars, tls,
 };
 use scalars::{MAX_TIME, MIN_TIME};
 
@@ -34,6 +34,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         panic_threshold: Some(outlier::HALF),
         circuit_breaker: None,
         failure: FailureRules::default(),
+        tls: None,
     };
     let Some(fields) = Fields::of(item, keys::UPSTREAM, out) else {
         return upstream;
@@ -56,6 +57,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         pool(item, &mut upstream.pool, out);
     }
     http2::protocol(&fields, &mut upstream, out);
+    upstream.tls = fields.get("tls").and_then(|item| tls::upstream(item, out));
     policies(&fields, &mut upstream, out);
     upstream
 }
@@ -176,6 +178,7 @@ fn timeouts(item: Item<'_>, timeouts: &mut UpstreamTimeouts, out: &mut Diagnosti
     };
     for (key, target) in [
         ("connect", &mut timeouts.connect),
+        ("tls", &mut timeouts.tls),
         ("idle", &mut timeouts.idle),
     ] {
         let read = fields

@@ -38,6 +38,8 @@ pub struct RateLimit {
 pub enum RateKey {
     /// `client_ip`: the client's address, as far as trusted proxies tell; of IPv6 its /64.
     ClientIp,
+    /// `client_identity`: who the client is by its certificate; those without one have one count.
+    ClientIdentity,
     /// `route`: all requests of the route have one count.
     Route,
     /// `method`: the request's method.

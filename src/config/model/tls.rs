@@ -1,10 +1,11 @@
-//! `listeners.*.tls`
+//! `listeners.*.tls`, `upstreams.*.tls`
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::Located;
 
-/// A PEM file. Its content is not part of the configuration: it is read again with each reload.
+/// A PEM file. Its content is not part of the configuration: it is read again whenever it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
     /// As it was written.
@@ -38,6 +39,34 @@ pub struct ClientTls {
     pub ca: PemFile,
     /// `mode`. Default `required`.
     pub mode: ClientMode,
+    /// `allow`: who of them may come in, at least one. Default: all for whom `ca` vouches.
+    pub allow: Option<Vec<Located<ClientName>>>,
+    /// `identity_header`: the request header, in lower case, in which the app reads who the client is. Default: none.
+    pub identity_header: Option<String>,
+}
+
+/// `listeners.*.tls.client.allow[]`: a name of the subjectAltName.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientName {
+    /// `spiffe://trust.domain/path`
+    Spiffe(String),
+    /// `spiffe://trust.domain/path/*`, kept without `*`: all below.
+    SpiffeBelow(String),
+    /// `dns:client.test`, kept without `dns:`, in lower case.
+    Dns(String),
+    /// `dns:*.client.test`, kept without `dns:*.`: one label in its place.
+    DnsBelow(String),
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => write!(out, "{id}"),
+            Self::SpiffeBelow(prefix) => write!(out, "{prefix}*"),
+            Self::Dns(name) => write!(out, "dns:{name}"),
+            Self::DnsBelow(parent) => write!(out, "dns:*.{parent}"),
+        }
+    }
 }
 
 /// `listeners.*.tls.client.mode`
@@ -48,6 +77,20 @@ pub enum ClientMode {
     Required,
     /// `optional`: a client may show none; one that is shown must be good.
     Optional,
+}
+
+/// `upstreams.*.tls`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// `ca`: the authorities that are believed. Default: those of the system.
+    pub ca: Option<PemFile>,
+    /// `server_name`: the name that is asked for and that the certificate has to be for. Default: the endpoint's host
+    /// name, or its IP address.
+    pub server_name: Option<Located<String>>,
+    /// `certificate`: what is shown to an endpoint that asks. Default: nothing.
+    pub certificate: Option<Certificate>,
+    /// `insecure`: `true` believes any certificate. Default `false`, at the section's own place.
+    pub insecure: Located<bool>,
 }
 
 impl Certificate {
@@ -61,5 +104,13 @@ impl ListenerTls {
     pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PemFile> {
         let pairs = self.certificates.iter_mut().flat_map(Certificate::files);
         pairs.chain(self.client.as_mut().map(|client| &mut client.ca))
+    }
+}
+
+impl UpstreamTls {
+    /// Every file it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PemFile> {
+        let pair = self.certificate.iter_mut().flat_map(Certificate::files);
+        pair.chain(self.ca.as_mut())
     }
 }

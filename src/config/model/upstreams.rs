@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     CircuitBreaker, Discovery, EndpointAddress, FailureRules, HealthCheck, Http2, Located, Outlier,
-    Protocol, RetryBudget, UpstreamLimits,
+    Protocol, RetryBudget, UpstreamLimits, UpstreamTls,
 };
 
 /// One upstream.
@@ -42,6 +42,8 @@ pub struct Upstream {
     pub circuit_breaker: Option<Located<CircuitBreaker>>,
     /// `failure`.
     pub failure: FailureRules,
+    /// `tls`. Default: none.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// One endpoint: `127.0.0.1:3000` or `{ address: …, weight: 2 }`.
@@ -68,6 +70,8 @@ pub enum Balance {
 pub struct UpstreamTimeouts {
     /// `connect`: TCP connect. Default 1 s.
     pub connect: Duration,
+    /// `tls`: TLS handshake, after the connect. Default 3 s.
+    pub tls: Duration,
     /// `idle`: the upstream sends and takes nothing although its answer is awaited. Default 60 s.
     pub idle: Duration,
     /// `upgraded_idle`: nothing moves on a connection that was upgraded, to WebSocket for example; `None` (`off`):
@@ -79,6 +83,7 @@ impl Default for UpstreamTimeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
+            tls: Duration::from_secs(3),
             idle: Duration::from_secs(60),
             upgraded_idle: Some(Duration::from_secs(3600)),
         }

@@ -66,8 +66,10 @@ pub(super) fn check<'r>(
     let mut taken: Vec<Token<'r>> = Vec::new();
     let mut told = Told::default();
     let mut waits: Option<Waits<'r>> = None;
+    let identity = exchange.connection.identity();
+    let identity = identity.map(HeaderValue::as_bytes);
     for rule in rules {
-        let key = rule.key.hash(head, || exchange.client());
+        let key = rule.key.hash(head, identity, || exchange.client());
         let outcome = rule.limiter.check(key, now.into_std());
         let observed = matches!(rule.exceeded, Exceeded::Observe);
         if !observed {

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
-use crate::config::model::{Certificate, Config, PemFile};
+use crate::config::model::{Certificate, Config, Listener, PemFile, RateKey, Route, UpstreamTls};
 use crate::snapshot::compile::pair_files;
 use crate::tls::files::{self, Trouble};
 
@@ -16,6 +16,58 @@ pub(super) fn tls(config: &Config, out: &mut Diagnostics) {
         if let Some(client) = &tls.client {
             authorities(&client.ca, out);
         }
+    }
+    for route in &config.routes {
+        keys_without_identities(config, route, out);
+    }
+    for upstream in &config.upstreams {
+        if let Some(tls) = &upstream.tls {
+            of_upstream(&upstream.name.value, tls, out);
+        }
+    }
+}
+
+/// A count for each identity needs clients that show one.
+fn keys_without_identities(config: &Config, route: &Route, out: &mut Diagnostics) {
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|it| it.client.is_some());
+    let mut listeners = config.listeners.iter().filter(|listener| {
+        let mut named = route.listeners.iter().map(|it| &it.value);
+        route.listeners.is_empty() || named.any(|name| *name == listener.name.value)
+    });
+    let mut rules = route.rate_limits.iter();
+    let rule = rules.find(|it| it.key.contains(&RateKey::ClientIdentity));
+    if let Some(rule) = rule.filter(|_| !listeners.any(asks)) {
+        let name = &route.name.value;
+        let message =
+            format!("no client of route `{name}` shows a certificate: all have one count");
+        out.push(
+            Diagnostic::warning(message)
+                .at(rule.name.at)
+                .label("add `tls: { client: … }` to its listener, or write another `key`"),
+        );
+    }
+}
+
+fn of_upstream(name: &str, tls: &UpstreamTls, out: &mut Diagnostics) {
+    tls.certificate.iter().for_each(|it| pair(it, out));
+    match &tls.ca {
+        Some(ca) => authorities(ca, out),
+        None if tls.insecure.value => {}
+        None => {
+            if let Err(trouble) = files::system_roots() {
+                let message = format!("upstream `{name}` has TLS, but the system {}", trouble.what);
+                let at = tls.insecure.at;
+                out.push(Diagnostic::error(message).at(at).label(trouble.remedy));
+            }
+        }
+    }
+    if tls.insecure.value {
+        let message = format!("the certificates of upstream `{name}` are not looked at");
+        out.push(
+            Diagnostic::warning(message)
+                .at(tls.insecure.at)
+                .label("anybody in between can read and change what is sent; name a `ca` instead"),
+        );
     }
 }
 
@@ -29,7 +81,7 @@ fn pair(certificate: &Certificate, out: &mut Diagnostics) {
     let Certificate { cert, key } = certificate;
     match files::pair(&pair_files(certificate)) {
         Err(trouble) => tell(&[cert, key], &trouble, out),
-        Ok(_) if files::is_open_to_all(&key.path) => out.push(
+        Ok(_) if files::is_needlessly_open(&key.path) => out.push(
             Diagnostic::warning(format!(
                 "every user of this machine may read the key `{}`",
                 key.written.value

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::routes::compile_routes;
-use super::tls::listener_tls;
+use super::tls::{identity_header, listener_tls};
 use super::{Environment, Parts};
 use crate::config::model::{self, Config};
 use crate::route::normalize::{self, Normalize};
@@ -84,6 +84,7 @@ fn compile_listener(
             )
         }),
         tls: listener_tls(section, previous, environment),
+        identity_header: identity_header(section),
         name,
     }
 }

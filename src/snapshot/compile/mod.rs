@@ -28,7 +28,7 @@ use crate::upstream::Upstream;
 use listeners::compile_listeners;
 pub(super) use listeners::normalize_rules;
 pub(super) use tls::pair_files;
-pub use tls::read_again;
+pub use tls::{followed, read_again};
 use upstreams::compile_upstreams;
 
 pub use health::dns;
@@ -81,6 +81,7 @@ pub fn compile(
         limits,
         forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
         // The reader has refused what is not a header's name.
+        identity_headers: tls::identity_headers(&config),
         deadline_header: config
             .deadline_header
             .as_ref()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Environment;
 use super::breakers::{Before, classifier, compile_breakers};
 use super::health::{health_check, outlier};
+use super::tls::{encryption, load_client};
 use crate::config::model::{self, Config, EndpointAddress, HeaderCase};
 use crate::policy::budget::{BudgetLimits, RetryBudget};
 use crate::policy::retry::NotRetried;
@@ -40,13 +41,16 @@ pub(super) fn compile_upstreams(
     let same_headers =
         previous.is_some_and(|previous| previous.config.header_case == config.header_case);
     let compile = |section: &model::Upstream| match old.get(section.name.value.as_str()) {
-        Some((before, upstream)) if same_headers && *before == section => Arc::clone(upstream),
-        before => Arc::new(compile_upstream(
-            (section, limits),
-            config.header_case,
-            before.copied(),
-            environment,
-        )),
+        Some((before, upstream)) if same_headers && *before == section => {
+            load_client(upstream, environment);
+            Arc::clone(upstream)
+        }
+        before => {
+            let (of, case) = ((section, limits), config.header_case);
+            let upstream = compile_upstream(of, case, before.copied(), environment);
+            load_client(&upstream, environment);
+            Arc::new(upstream)
+        }
     };
     config.upstreams.iter().map(compile).collect()
 }
@@ -64,11 +68,12 @@ fn compile_upstream(
     );
     let preserve_header_case = header_case == HeaderCase::Preserve;
     // What discovery knows stays in any case; a pooled connection was set up for one way to write header names and cannot
-    // learn the other.
+    // learn the other, nor become encrypted, or by another certificate.
     let previous = before.map(|(_, upstream)| upstream);
     let known = previous.and_then(|upstream| upstream.discovery.as_ref());
-    let previous =
-        previous.filter(|upstream| upstream.pool.preserve_header_case == preserve_header_case);
+    let previous = before.filter(|(old, upstream)| {
+        upstream.pool.preserve_header_case == preserve_header_case && old.tls == section.tls
+    });
     let now = Instant::now();
     let discovery = discovery(section, known, now);
     let list = discovery
@@ -78,10 +83,7 @@ fn compile_upstream(
     let breakers = compile_breakers(section, before, environment);
     let settings = Settings {
         upstream: Arc::clone(&name),
-        balance: match section.balance {
-            model::Balance::RoundRobin => Balance::RoundRobin,
-            model::Balance::LeastConnections => Balance::LeastConnections,
-        },
+        balance: balance(section.balance),
         panic_threshold: section.panic_threshold,
         workers: environment.workers,
         metrics: Arc::clone(&environment.metrics),
@@ -99,6 +101,7 @@ fn compile_upstream(
         outlier: section.outlier.as_ref().map(outlier),
         limits: upstream_limits(section, limits, before, environment),
         connect_timeout: section.timeouts.connect,
+        tls: encryption(section, before),
         idle_timeout: section.timeouts.idle,
         upgraded_idle: section.timeouts.upgraded_idle,
         protocol: protocol(section.protocol),
@@ -174,6 +177,13 @@ fn queue(
             .admission(Scope::Endpoint, &section.name.value);
         Some(Arc::new(Queue::new(places, patience, metrics)))
     })
+}
+
+fn balance(word: model::Balance) -> Balance {
+    match word {
+        model::Balance::RoundRobin => Balance::RoundRobin,
+        model::Balance::LeastConnections => Balance::LeastConnections,
+    }
 }
 
 fn protocol(word: model::Protocol) -> Protocol {

@@ -90,6 +90,7 @@ fn shown(rule: &RateLimit) -> String {
 fn by(key: &[RateKey]) -> String {
     let part = |part: &RateKey| match part {
         RateKey::ClientIp => "client_ip".to_owned(),
+        RateKey::ClientIdentity => "client_identity".to_owned(),
         RateKey::Route => "route".to_owned(),
         RateKey::Method => "method".to_owned(),
         RateKey::Header(name) => format!("header {name}"),

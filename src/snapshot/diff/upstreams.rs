@@ -1,8 +1,10 @@
 //! `upstreams` and `dns` as lines.
 
 use super::circuit_breaker::{write_breaker, write_failure};
-use super::{Lines, limits, list, time, word};
-use crate::config::model::{Dns, HealthCheck, HealthQuestion, Outlier, Upstream, UpstreamTimeouts};
+use super::{Lines, limits, list, time, tls, word};
+use crate::config::model::{
+    Dns, HealthCheck, HealthQuestion, Outlier, Pool, Upstream, UpstreamTimeouts,
+};
 
 pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     let mut line = |key: &str, value: String| {
@@ -19,12 +21,10 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
     }
     line("balance", word(&upstream.balance));
     write_timeouts(&mut line, &upstream.timeouts);
-    line("pool.max_idle", upstream.pool.max_idle.to_string());
-    line("pool.idle_timeout", time(upstream.pool.idle_timeout));
-    line(
-        "pool.max_age",
-        upstream.pool.max_age.map_or("off".into(), time),
-    );
+    if let Some(tls) = &upstream.tls {
+        tls::write_upstream_tls(tls, &mut line);
+    }
+    write_pool(&mut line, &upstream.pool);
     write_http2(upstream, &mut line);
     let budget = upstream.retry_budget.map(|budget| {
         let window = time(budget.window);
@@ -62,6 +62,12 @@ pub(super) fn write_upstream(lines: &mut Lines, upstream: &Upstream) {
         write_breaker(&mut line, &breaker.value);
     }
     write_failure(&mut line, &upstream.failure);
+}
+
+fn write_pool(line: &mut impl FnMut(&str, String), pool: &Pool) {
+    line("pool.max_idle", pool.max_idle.to_string());
+    line("pool.idle_timeout", time(pool.idle_timeout));
+    line("pool.max_age", pool.max_age.map_or("off".into(), time));
 }
 
 fn write_http2(upstream: &Upstream, line: &mut impl FnMut(&str, String)) {
@@ -102,6 +108,7 @@ pub(super) fn write_dns(lines: &mut Lines, dns: &Dns) {
 
 fn write_timeouts(line: &mut impl FnMut(&str, String), timeouts: &UpstreamTimeouts) {
     line("timeouts.connect", time(timeouts.connect));
+    line("timeouts.tls", time(timeouts.tls));
     line("timeouts.idle", time(timeouts.idle));
     let upgraded = timeouts.upgraded_idle;
     line(

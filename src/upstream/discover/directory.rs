@@ -130,6 +130,18 @@ impl Directory {
         }
     }
 
+    /// The first name of the list that has this address.
+    pub fn host_of(&self, address: SocketAddr) -> Option<Arc<str>> {
+        self.targets.iter().find_map(|target| match &target.place {
+            Place::Name { host, port } if *port == address.port() => {
+                let name = self.names.get(host)?;
+                let found = name.addresses().any(|ip| ip == address.ip());
+                found.then(|| Arc::clone(host))
+            }
+            Place::Name { .. } | Place::Address(_) => None,
+        })
+    }
+
     /// Takes another list. Names that are not in it are forgotten, new ones are due at once.
     pub fn list(&mut self, targets: Vec<Target>, now: Instant) {
         let mut known = std::mem::take(&mut self.names);

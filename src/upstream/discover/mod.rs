@@ -95,6 +95,11 @@ impl Discovery {
         self.directory.lock().addresses()
     }
 
+    /// The name whose address this is; `None`: the address itself is written.
+    pub fn host_of(&self, address: SocketAddr) -> Option<Arc<str>> {
+        self.directory.lock().host_of(address)
+    }
+
     /// Why endpoints are missing, one line; `None`: nothing is wrong.
     pub fn trouble(&self) -> Option<String> {
         self.directory.lock().trouble()

@@ -14,11 +14,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{AGENT, GrpcQuestion, MAX_HEAD, words};
+use super::{AGENT, GrpcQuestion, MAX_HEAD, scheme, words};
 use crate::policy::failure::{Content, content, grpc_status};
+use crate::wire::Wire;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 
@@ -36,14 +36,12 @@ const PREFIX: usize = 5;
 /// # Errors
 ///
 /// Why the endpoint is not well, in a few words.
-pub(super) async fn ask<I>(
-    io: I,
+pub(super) async fn ask(
+    io: Wire,
     address: SocketAddr,
     question: &GrpcQuestion,
-) -> Result<(), String>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<(), String> {
+    let scheme = scheme(&io);
     let no_http2 = |error: hyper::Error| format!("HTTP/2: {}", words(&error));
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
@@ -53,19 +51,21 @@ where
         .map_err(no_http2)?;
     // Ends with this check, and closes the connection.
     let _driver = AbortOnDropHandle::new(tokio::spawn(driver));
-    let request = question.request(address).ok_or("its address is no host")?;
+    let request = question
+        .request(address, scheme)
+        .ok_or("its address is no host")?;
     let answer = sender.send_request(request).await.map_err(no_http2)?;
     judge(answer, question).await
 }
 
 impl GrpcQuestion {
-    fn request(&self, address: SocketAddr) -> Option<Request<Full<Bytes>>> {
+    fn request(&self, address: SocketAddr, scheme: Scheme) -> Option<Request<Full<Bytes>>> {
         let host = self.host.clone();
         let host = host.or_else(|| address.to_string().parse::<Authority>().ok())?;
         let mut request = Request::new(Full::new(framed(&request_message(&self.service))));
         *request.method_mut() = Method::POST;
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(scheme);
         uri.authority = Some(host);
         uri.path_and_query = Some(PathAndQuery::from_static(PATH));
         *request.uri_mut() = Uri::from_parts(uri).ok()?;

@@ -11,6 +11,7 @@ pub mod http2_origin;
 pub mod origin;
 pub mod proxy;
 pub mod tls;
+pub mod tls_front;
 pub mod toxiproxy;
 
 use std::net::{SocketAddr, TcpListener};

@@ -4,14 +4,18 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use time::{Duration, OffsetDateTime};
 
 use super::PATIENCE;
+
+/// No two authorities have the same name.
+static NAMES: AtomicUsize = AtomicUsize::new(0);
 
 /// An authority that nobody else knows.
 pub struct Authority {
@@ -29,6 +33,9 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let number = NAMES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("authority {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
@@ -40,6 +47,21 @@ impl Authority {
     /// A certificate for `names`.
     pub fn issue(&self, names: &[&str]) -> Pair {
         self.issue_until(names, OffsetDateTime::now_utc() + Duration::days(30))
+    }
+
+    /// A certificate with these URIs beside `names`.
+    pub fn identify(&self, uris: &[&str], names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let uris = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().unwrap()));
+        params.subject_alt_names.extend(uris);
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     pub fn issue_until(&self, names: &[&str], end: OffsetDateTime) -> Pair {
