@@ -44,6 +44,7 @@ const NOTHING: PoolSettings = PoolSettings {
         window: 0,
         keepalive_interval: None,
         keepalive_timeout: Duration::ZERO,
+        header_bytes: 0,
     },
     head: HeadLimits::DEFAULT,
 };

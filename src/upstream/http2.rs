@@ -41,13 +41,12 @@ pub struct Http2Settings {
     pub keepalive_interval: Option<Duration>,
     /// How long its answer may take.
     pub keepalive_timeout: Duration,
+    /// Largest block of header fields that an answer may have, in bytes.
+    pub header_bytes: u32,
 }
 
 /// Windows of streams that fit into the connection's: so many readers can be slow without stopping another.
 const WINDOWS: u32 = 16;
-
-/// Largest block of header fields that an answer may have.
-const MAX_HEADERS: u32 = 64 * 1024;
 
 /// A connection that many requests share.
 #[derive(Debug)]
@@ -166,7 +165,7 @@ pub async fn handshake(
         .initial_connection_window_size(
             settings.window.saturating_mul(WINDOWS).min(i32::MAX as u32),
         )
-        .max_header_list_size(MAX_HEADERS)
+        .max_header_list_size(settings.header_bytes)
         .keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout);
     let (sender, driver) = builder.handshake(transport).await.map_err(Some)?;

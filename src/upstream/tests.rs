@@ -164,6 +164,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
                 window: 1,
                 keepalive_interval: None,
                 keepalive_timeout: Duration::ZERO,
+                header_bytes: 8192,
             },
             head: HeadLimits::DEFAULT,
         },

@@ -203,6 +203,29 @@ fn other_resets_are_not_taken_for_a_promise() {
 }
 
 #[test]
+fn the_head_of_an_answer_has_the_size_that_the_file_allows() {
+    let origin = Http2Origin::start(|mut exchange| async move {
+        let long = if exchange.request.uri().path() == "/long" {
+            20_000
+        } else {
+            12_000
+        };
+        let mut answer = http::Response::new(());
+        let value = http::HeaderValue::from_bytes(&vec![b'a'; long]).unwrap();
+        answer.headers_mut().insert("x-long", value);
+        // The end of the connection is the other side's.
+        let _ = exchange.respond.send_response(answer, true);
+    });
+    let proxy = Proxy::start(&yaml(
+        origin.address(),
+        "    limits: { header_bytes: 16KiB }\n",
+    ));
+    assert_eq!(proxy.client().get("/short").status(), 200);
+    assert_eq!(proxy.client().get("/long").status(), 502);
+    assert_eq!(proxy.client().get("/short").status(), 200);
+}
+
+#[test]
 fn a_reset_stream_is_no_stale_connection() {
     let origin = Http2Origin::start(|mut exchange| async move {
         if exchange.request.uri().path() == "/broken" {

@@ -206,6 +206,7 @@ fn pool_settings(section: &model::Upstream, preserve_header_case: bool) -> PoolS
             window: section.http2.window,
             keepalive_interval: section.http2.keepalive_interval,
             keepalive_timeout: section.http2.keepalive_timeout,
+            header_bytes: section.limits.header_bytes,
         },
         head: HeadLimits {
             bytes: usize::try_from(section.limits.header_bytes).unwrap_or(usize::MAX),
