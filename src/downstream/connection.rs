@@ -71,7 +71,7 @@ pub async fn serve(
         // One long exchange: its own timer ends it, a drain waits for it, a cut ends it.
         state.exchange_started();
         let idle = info.listener.timeouts.idle;
-        let served = obeying(&state, tcp::serve(stream, forward, idle)).await;
+        let served = obeying(&state, tcp::serve(stream, info.peer, forward, idle)).await;
         return served.map_or_else(End::Ordered, |()| End::Closed);
     }
     let greeted = obeying(&state, greet(stream, &info, &state)).await;
@@ -198,7 +198,7 @@ where
 }
 
 /// Waits for `future` unless an order comes first.
-async fn obeying<F: Future>(state: &ConnState, future: F) -> Result<F::Output, Order> {
+pub(super) async fn obeying<F: Future>(state: &ConnState, future: F) -> Result<F::Output, Order> {
     let mut future = std::pin::pin!(future);
     let mut registered = false;
     poll_fn(|cx| {

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod frames;
 pub mod framing;
 pub mod greeting;
+mod introduction;
 pub mod io;
 pub mod linger;
 pub mod listener;

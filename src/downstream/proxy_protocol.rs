@@ -1,6 +1,6 @@
 //! The PROXY protocol: whose connection it is, told by the balancer in front in the connection's first bytes.
 //!
-//! Path: for [`super::connection`], before the protocol is found; nothing calls it yet, for no listener can ask for it.
+//! Path: [`super::introduction`] asks, before the protocol is found.
 //!
 //! Pure: bytes in, an address out. Both versions of the specification (HAProxy, `proxy-protocol.txt`, 2020) are read: the
 //! line of version 1 (§2.1) and the binary header of version 2 (§2.2), whose extensions are skipped.
@@ -10,11 +10,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::upstream::proxy_header::{Ends, SIGNATURE};
+
 /// The longest line of version 1, with its end (§2.1).
 const MAX_LINE: usize = 107;
-
-/// The first bytes of version 2.
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Bytes of version 2 before the addresses.
 const FIXED: usize = 16;
@@ -25,8 +24,9 @@ const MAX_BINARY: usize = 4096;
 /// A complete header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The client; `None` if the sender speaks for itself (`LOCAL`), or cannot tell (`UNKNOWN`, `UNSPEC`, unix sockets).
-    pub client: Option<SocketAddr>,
+    /// Whose connection it is; `None` if the sender speaks for itself (`LOCAL`), or cannot tell (`UNKNOWN`, `UNSPEC`, unix
+    /// sockets).
+    pub ends: Option<Ends>,
     /// Bytes of the header; what follows is the client's.
     pub length: usize,
 }
@@ -79,15 +79,15 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     };
     let text = seen.get(..end).and_then(|it| std::str::from_utf8(it).ok());
     let text = text.and_then(|it| it.strip_prefix("PROXY "));
-    let client = text.and_then(client_of_line).ok_or(Malformed::Line)?;
+    let ends = text.and_then(ends_of_line).ok_or(Malformed::Line)?;
     Ok(Some(Header {
-        client,
+        ends,
         length: end + 2,
     }))
 }
 
-/// `TCP4 192.0.2.1 192.0.2.2 56324 443` → `192.0.2.1:56324`. What follows `UNKNOWN` is not looked at (§2.1).
-fn client_of_line(text: &str) -> Option<Option<SocketAddr>> {
+/// `TCP4 192.0.2.1 192.0.2.2 56324 443`. What follows `UNKNOWN` is not looked at (§2.1).
+fn ends_of_line(text: &str) -> Option<Option<Ends>> {
     if text == "UNKNOWN" || text.starts_with("UNKNOWN ") {
         return Some(None);
     }
@@ -98,19 +98,21 @@ fn client_of_line(text: &str) -> Option<Option<SocketAddr>> {
     if words.next().is_some() {
         return None;
     }
-    let source = match family {
-        "TCP4" => both::<Ipv4Addr>(source, target)?.into(),
-        "TCP6" => both::<Ipv6Addr>(source, target)?.into(),
+    let [source, target] = match family {
+        "TCP4" => both::<Ipv4Addr>(source, target)?,
+        "TCP6" => both::<Ipv6Addr>(source, target)?,
         _ => return None,
     };
-    port_of(target_port)?;
-    Some(Some(SocketAddr::new(source, port_of(port)?)))
+    Some(Some(Ends {
+        client: SocketAddr::new(source, port_of(port)?),
+        server: SocketAddr::new(target, port_of(target_port)?),
+    }))
 }
 
-/// The first of two addresses of one family.
-fn both<T: FromStr>(source: &str, target: &str) -> Option<T> {
-    target.parse::<T>().ok()?;
-    source.parse().ok()
+/// Two addresses of one family.
+fn both<T: FromStr + Into<IpAddr>>(source: &str, target: &str) -> Option<[IpAddr; 2]> {
+    let [source, target] = [source.parse::<T>(), target.parse::<T>()];
+    Some([source.ok()?.into(), target.ok()?.into()])
 }
 
 /// Digits only, and no zeros before them (§2.1).
@@ -138,39 +140,39 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
         return Ok(None);
     };
     // Whoever speaks for itself may send anything here (§2.2).
-    let client = if local {
+    let ends = if local {
         None
     } else {
-        client_of_binary(family, content)?
+        ends_of_binary(family, content)?
     };
     Ok(Some(Header {
-        client,
+        ends,
         length: FIXED + size,
     }))
 }
 
-fn client_of_binary(family: u8, content: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
-    let short = Malformed::Binary;
+fn ends_of_binary(family: u8, content: &[u8]) -> Result<Option<Ends>, Malformed> {
     match family {
-        0x11 => {
-            let block = content.first_chunk::<12>().ok_or(short)?;
-            let [a, b, c, d, _, _, _, _, high, low, _, _] = *block;
-            Ok(Some(at(Ipv4Addr::new(a, b, c, d).into(), [high, low])))
-        }
-        0x21 => {
-            let block = content.first_chunk::<36>().ok_or(short)?;
-            let source = *block.first_chunk::<16>().ok_or(short)?;
-            let [.., high, low, _, _] = *block;
-            Ok(Some(at(Ipv6Addr::from(source).into(), [high, low])))
-        }
+        0x11 => ends::<4, Ipv4Addr>(content),
+        0x21 => ends::<16, Ipv6Addr>(content),
         // UNSPEC, datagrams and unix sockets: taken, and the connection is its sender's.
-        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => Ok(None),
-        _ => Err(short),
+        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => return Ok(None),
+        _ => None,
     }
+    .map(Some)
+    .ok_or(Malformed::Binary)
 }
 
-fn at(ip: IpAddr, port: [u8; 2]) -> SocketAddr {
-    SocketAddr::new(ip, u16::from_be_bytes(port))
+/// Two addresses of so many bytes, then their ports.
+fn ends<const SIZE: usize, T: From<[u8; SIZE]> + Into<IpAddr>>(content: &[u8]) -> Option<Ends> {
+    let (client, rest) = content.split_first_chunk::<SIZE>()?;
+    let (server, rest) = rest.split_first_chunk::<SIZE>()?;
+    let [a, b, c, d] = *rest.first_chunk()?;
+    let at = |ip: &[u8; SIZE], port| SocketAddr::new(T::from(*ip).into(), u16::from_be_bytes(port));
+    Some(Ends {
+        client: at(client, [a, b]),
+        server: at(server, [c, d]),
+    })
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, End};
+use super::introduction::{self, Peer, Refused};
 use super::registry::Registry;
 use super::state::{ConnState, Order};
 use crate::proxy::{ConnInfo, Engine};
-use crate::snapshot::{Listener, Snapshot};
+use crate::snapshot::{Listener, ProxyProtocol, Snapshot};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http2::Http2Settings;
 use crate::upstream::pool::{HeadLimits, PoolSettings};
@@ -230,7 +231,7 @@ impl Seat {
 
     async fn serve_here(
         self,
-        stream: TcpStream,
+        mut stream: TcpStream,
         peer: SocketAddr,
         listener: Arc<Listener>,
         held: impl Send + Sync + 'static,
@@ -248,14 +249,19 @@ impl Seat {
         let metrics = listener.metrics.clone();
         metrics.accepted.inc();
         let active = Counted::new(&metrics.active);
-        let info = Arc::new(ConnInfo::new(
-            peer,
-            listener,
-            Arc::clone(&state) as _,
-            Box::new((self, held, active)),
-        ));
-        let end = connection::serve(stream, info, Arc::clone(&state), Arc::clone(&worker.engine));
-        let end = end.await;
+        let end = match introduced(&mut stream, peer, &listener, &state, &worker).await {
+            Ok(peer) => {
+                let info = Arc::new(ConnInfo::new(
+                    peer,
+                    listener,
+                    Arc::clone(&state) as _,
+                    Box::new((self, held, active)),
+                ));
+                let engine = Arc::clone(&worker.engine);
+                connection::serve(stream, info, Arc::clone(&state), engine).await
+            }
+            Err(end) => end,
+        };
         let broken = match end {
             End::Broken(offence) => Some(offence),
             End::Ordered(_) | End::Closed => None,
@@ -271,6 +277,32 @@ impl Seat {
             | End::Broken(_) => {}
         }
         drop(registration);
+    }
+}
+
+/// Whose connection it is, if it may begin.
+async fn introduced(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    listener: &Listener,
+    state: &ConnState,
+    worker: &Worker,
+) -> Result<SocketAddr, End> {
+    if listener.proxy_protocol == ProxyProtocol::Off {
+        return Ok(peer);
+    }
+    let snapshot = worker.engine.snapshots.load();
+    let peer = Peer {
+        address: peer,
+        trusted: snapshot.forwarding.trusts(peer.ip()),
+    };
+    // Boxed, for what this needs is not to be part of every connection.
+    let read = Box::pin(introduction::read(stream, peer, listener.proxy_protocol));
+    match connection::obeying(state, read).await {
+        Ok(Ok(ends)) => Ok(ends.map_or(peer.address, |ends| ends.client)),
+        Ok(Err(Refused::Silent)) => Err(End::Closed),
+        Ok(Err(Refused::For(offence))) => Err(End::Broken(offence)),
+        Err(order) => Err(End::Ordered(order)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! endpoint, and another one is tried while the retry budget allows; afterwards nothing is tried again, for nobody knows
 //! what the bytes meant. The end of one direction is passed on and leaves the other open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::telemetry::tcp::{TcpResult, TcpTelemetry};
 use crate::upstream::admission::Admission;
 use crate::upstream::connect::{ConnectError, Dialled, Opening};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::proxy_header::Ends;
 
 /// Endpoints that are tried for one connection, at most.
 const TRIES: usize = 3;
@@ -47,18 +49,27 @@ struct Joined {
 }
 
 /// Joins `client` with an endpoint until both are done, or nothing has moved for `idle`. Dropping it cuts both.
-pub async fn serve(client: TcpStream, forward: &TcpForward, idle: Duration) {
+pub async fn serve(client: TcpStream, peer: SocketAddr, forward: &TcpForward, idle: Duration) {
     let mut ending = Ending {
         telemetry: &forward.telemetry,
         result: TcpResult::Cut,
     };
-    ending.result = match open(forward).await {
+    ending.result = match open(forward, ends(&client, peer)).await {
         Ok(joined) => join(client, joined, &forward.telemetry, idle).await,
         Err(result) => result,
     };
 }
 
-async fn open(forward: &TcpForward) -> Result<Joined, TcpResult> {
+/// What the endpoint is told of the client's connection, if it is told.
+fn ends(client: &TcpStream, peer: SocketAddr) -> Option<Ends> {
+    let server = client.local_addr().ok()?;
+    Some(Ends {
+        client: peer,
+        server,
+    })
+}
+
+async fn open(forward: &TcpForward, ends: Option<Ends>) -> Result<Joined, TcpResult> {
     let upstream = &forward.upstream;
     let budget = upstream.retry_budget.as_ref();
     if let Some(budget) = budget {
@@ -81,7 +92,7 @@ async fn open(forward: &TcpForward) -> Result<Joined, TcpResult> {
             break;
         }
         let endpoint = Arc::clone(admission.endpoint());
-        let dialled = Opening::to(upstream, None).bytes(&endpoint).await;
+        let dialled = Opening::to(upstream, None).bytes(&endpoint, ends).await;
         let verdict = match &dialled {
             Ok(_) => Verdict::Success,
             Err(ConnectError::Full) => Verdict::Ignored,

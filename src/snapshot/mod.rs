@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use crate::config::model::{Config, HeaderCase};
-pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts};
+pub use crate::config::model::{Direction, ListenerLimits, ListenerTimeouts, ProxyProtocol};
 use crate::route::Entry;
 use crate::route::normalize::Normalize;
 use crate::route::redirect::Scheme;
@@ -90,6 +90,8 @@ pub struct Listener {
     pub routes: Table<Entry>,
     /// Where its connections go if it speaks no HTTP.
     pub tcp: Option<TcpForward>,
+    /// Whether its connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
     /// How paths are compared.
     pub normalize: Normalize,
     /// The port in the configuration; 0 when a free one was taken.

@@ -109,6 +109,12 @@ offences! {
     ContinuationFlood = "continuation_flood", "a header block does not end";
     /// Frames that do nothing: PING, SETTINGS, PRIORITY, empty DATA, unknown ones.
     FrameFlood = "frame_flood", "too many frames that do nothing";
+    /// A header of the PROXY protocol that is none.
+    ProxyHeader = "proxy_header", "the PROXY header is not valid";
+    /// No header of the PROXY protocol where one is required.
+    NoProxyHeader = "no_proxy_header", "the connection does not begin with a PROXY header";
+    /// A client that is no trusted proxy, where a header of the PROXY protocol is required.
+    ProxyUntrusted = "proxy_untrusted", "only trusted proxies may connect here";
     /// Another breach of HTTP/2.
     Http2 = "http2", "the connection broke HTTP/2";
 }

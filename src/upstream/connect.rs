@@ -12,6 +12,7 @@ use http::uri::{Authority, Scheme};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsStream;
@@ -21,6 +22,7 @@ use super::endpoint::{Endpoint, OpenConnection};
 use super::health::words;
 use super::http2::{self, Shared};
 use super::pool::{HeadLimits, PoolSettings};
+use super::proxy_header::Ends;
 use super::{Encryption, Upstream};
 use crate::tls::client::{Offer, Peer};
 use crate::tls::fault::Fault;
@@ -126,17 +128,23 @@ impl<'a> Opening<'a> {
         noted(endpoint, self.open_http2(endpoint).await)
     }
 
-    /// A connection for bytes that are not HTTP's; only the bound on connections is of the settings.
+    /// A connection for bytes that are not HTTP's; only the bound on connections is of the settings. `ends` is for the PROXY
+    /// header, if the upstream wants one.
     ///
     /// # Errors
     ///
     /// See [`ConnectError`].
-    pub async fn bytes(self, endpoint: &Arc<Endpoint>) -> Result<Dialled, ConnectError> {
-        noted(endpoint, self.dial(endpoint, Offer::Bytes).await)
+    pub async fn bytes(
+        self,
+        endpoint: &Arc<Endpoint>,
+        ends: Option<Ends>,
+    ) -> Result<Dialled, ConnectError> {
+        let header = self.upstream.proxy_header.map(|header| header.of(ends));
+        noted(endpoint, self.dial(endpoint, Offer::Bytes, header).await)
     }
 
     async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
-        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http1).await?;
+        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http1, None).await?;
         let mut builder = http1::Builder::new();
         // The buffer holds a head; 64 KiB of it also keep a long answer's cost per byte low, and bound what is held.
         builder
@@ -152,7 +160,7 @@ impl<'a> Opening<'a> {
 
     async fn open_http2(self, endpoint: &Arc<Endpoint>) -> Result<Shared, ConnectError> {
         let begun = Instant::now();
-        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http2).await?;
+        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http2, None).await?;
         let scheme = match stream.is_encrypted() {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
@@ -171,17 +179,26 @@ impl<'a> Opening<'a> {
             })
     }
 
-    async fn dial(self, endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Dialled, ConnectError> {
+    async fn dial(
+        self,
+        endpoint: &Arc<Endpoint>,
+        offer: Offer,
+        header: Option<Vec<u8>>,
+    ) -> Result<Dialled, ConnectError> {
         let begun = Instant::now();
         let counted = endpoint
             .open_connection(self.settings.connections)
             .ok_or(ConnectError::Full)?;
         let limit = self.upstream.connect_timeout;
         let limit = self.left.map_or(limit, |left| left.min(limit));
-        let stream = timeout(limit, TcpStream::connect(endpoint.address))
+        let mut stream = timeout(limit, TcpStream::connect(endpoint.address))
             .await
             .map_err(|_| ConnectError::Timeout(limit))??;
         stream.set_nodelay(true)?;
+        if let Some(header) = header {
+            // The first bytes on a fresh connection always fit into the system's buffer.
+            stream.write_all(&header).await?;
+        }
         let stream = match &self.upstream.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {

@@ -9,6 +9,7 @@ mod grpc;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -212,9 +214,16 @@ pub async fn ask(
 ) -> Result<(), String> {
     let address = endpoint.address;
     let asked = async {
-        let stream = TcpStream::connect(address)
+        let connected = async {
+            let mut stream = TcpStream::connect(address).await?;
+            if let Some(header) = upstream.proxy_header {
+                stream.write_all(&header.own()).await?;
+            }
+            Ok(stream)
+        };
+        let stream = connected
             .await
-            .map_err(|error| format!("connect: {}", words(&error)))?;
+            .map_err(|error: io::Error| format!("connect: {}", words(&error)))?;
         let stream = match &upstream.tls {
             None => Wire::Tcp(stream),
             Some(tls) => upstream

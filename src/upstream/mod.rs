@@ -17,6 +17,7 @@ pub mod health;
 pub mod http2;
 pub mod members;
 pub mod pool;
+pub mod proxy_header;
 pub mod queue;
 pub mod replay_room;
 pub mod request_body;
@@ -35,6 +36,7 @@ use endpoint::Endpoint;
 use health::HealthCheck;
 use members::{EndpointSet, Members};
 use pool::PoolSettings;
+use proxy_header::ProxyHeader;
 use tokio::sync::Semaphore;
 
 use crate::policy::budget::RetryBudget;
@@ -68,6 +70,8 @@ pub struct Upstream {
     pub upgraded_idle: Option<Duration>,
     /// What is spoken with its endpoints.
     pub protocol: Protocol,
+    /// The PROXY header that begins its connections; `None`: none.
+    pub proxy_header: Option<ProxyHeader>,
     /// What the pools keep.
     pub pool: PoolSettings,
     /// Rights to one more copy of a request: mirrors are bounded apart from requests.

@@ -169,6 +169,7 @@ fn failures_of_a_kind_that_says_nothing_are_not_counted() {
             head: HeadLimits::DEFAULT,
         },
         protocol: super::Protocol::Auto,
+        proxy_header: None,
         limits: UpstreamLimits::default(),
         retry_budget: None,
         failure: Classifier::default(),

@@ -57,6 +57,7 @@ mod panic_threshold;
 mod panics;
 mod pool;
 mod protocol_pairs;
+mod proxy_protocol;
 mod rate_limit;
 mod reasons;
 mod redirect;

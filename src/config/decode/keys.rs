@@ -23,6 +23,7 @@ pub(super) const ROOT: &[&str] = &[
 pub(super) const LISTENER: &[&str] = &[
     "address",
     "protocol",
+    "proxy_protocol",
     "direction",
     "forward",
     "reuse_port",
@@ -141,6 +142,7 @@ pub(super) const UPSTREAM: &[&str] = &[
     "pool",
     "protocol",
     "http2",
+    "proxy_protocol",
     "retry_budget",
     "limits",
     "health_check",

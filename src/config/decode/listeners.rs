@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{
     BodyLimit, Direction, DotSegments, DoubleSlash, EncodedSlash, Listener, ListenerLimits,
-    ListenerProtocol, ListenerTimeouts, Located, Normalize,
+    ListenerProtocol, ListenerTimeouts, Located, Normalize, ProxyProtocol,
 };
 use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
@@ -31,6 +31,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         name,
         address: Located::new(UNREAD, Span::default()),
         protocol: ListenerProtocol::default(),
+        proxy_protocol: ProxyProtocol::default(),
         forward: None,
         reuse_port: false,
         timeouts: ListenerTimeouts::default(),

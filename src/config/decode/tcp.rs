@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{Listener, ListenerProtocol};
+use super::super::model::{Listener, ListenerProtocol, Located, ProxyHeaderVersion, ProxyProtocol};
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::{keys, scalars};
@@ -11,8 +11,35 @@ use super::{keys, scalars};
 /// Idle time of a TCP connection: protocols below which nothing is known may rest for long between two questions.
 const TCP_IDLE: Duration = Duration::from_secs(3600);
 
-/// Reads `protocol`, and refuses what makes no sense with it; to be called before `timeouts` are read.
+/// Reads `proxy_protocol` of an upstream.
+pub(super) fn proxy_header(
+    fields: &Fields<'_>,
+    out: &mut Diagnostics,
+) -> Option<Located<ProxyHeaderVersion>> {
+    let words = [
+        ("off", None),
+        ("v1", Some(ProxyHeaderVersion::V1)),
+        ("v2", Some(ProxyHeaderVersion::V2)),
+    ];
+    let item = fields.get("proxy_protocol")?;
+    let version = scalars::word(&item, &words, out)??;
+    Some(Located::new(version, item.at()))
+}
+
+fn proxy_protocol(fields: &Fields<'_>, listener: &mut Listener, out: &mut Diagnostics) {
+    let words = [
+        ("off", ProxyProtocol::Off),
+        ("optional", ProxyProtocol::Optional),
+        ("required", ProxyProtocol::Required),
+    ];
+    let read = fields.get("proxy_protocol");
+    let read = read.and_then(|item| scalars::word(&item, &words, out));
+    listener.proxy_protocol = read.unwrap_or_default();
+}
+
+/// Reads `protocol` and `proxy_protocol`, and refuses what makes no sense with them; to be called before `timeouts` are read.
 pub(super) fn protocol(fields: &Fields<'_>, listener: &mut Listener, out: &mut Diagnostics) {
+    proxy_protocol(fields, listener, out);
     let words = [
         ("http", ListenerProtocol::Http),
         ("tcp", ListenerProtocol::Tcp),
@@ -27,9 +54,14 @@ pub(super) fn protocol(fields: &Fields<'_>, listener: &mut Listener, out: &mut D
     if let Some(item) = fields.get("normalize") {
         refuse(&item, out);
     }
+    // The only head that is waited for is a PROXY header.
+    let timeouts: &[&str] = match listener.proxy_protocol {
+        ProxyProtocol::Off => &["idle"],
+        ProxyProtocol::Optional | ProxyProtocol::Required => &["idle", "request_header"],
+    };
     for (section, taken, known) in [
-        ("timeouts", "idle", keys::LISTENER_TIMEOUTS),
-        ("limits", "connections", keys::LISTENER_LIMITS),
+        ("timeouts", timeouts, keys::LISTENER_TIMEOUTS),
+        ("limits", &["connections"], keys::LISTENER_LIMITS),
     ] {
         if let Some(section) = fields.get(section) {
             refuse_others(&section, taken, known, out);
@@ -38,13 +70,13 @@ pub(super) fn protocol(fields: &Fields<'_>, listener: &mut Listener, out: &mut D
 }
 
 /// All keys of `section` but `taken` are of HTTP; keys that are not `known` are told elsewhere.
-fn refuse_others(section: &Item<'_>, taken: &str, known: &[&str], out: &mut Diagnostics) {
+fn refuse_others(section: &Item<'_>, taken: &[&str], known: &[&str], out: &mut Diagnostics) {
     let Value::Mapping(entries) = &section.node.value else {
         return;
     };
     for (key, node) in entries {
         let name = key.value.as_str();
-        if name != taken && known.contains(&name) {
+        if !taken.contains(&name) && known.contains(&name) {
             refuse(&section.child(key, node), out);
         }
     }

@@ -12,7 +12,8 @@ use super::super::source::Span;
 use super::super::yaml::Value;
 use super::fields::{Fields, Item};
 use super::{
-    address, circuit_breaker, discovery, health, http2, keys, limits, outlier, retry, scalars, tls,
+    address, circuit_breaker, discovery, health, http2, keys, limits, outlier, retry, scalars, tcp,
+    tls,
 };
 use scalars::{MAX_TIME, MIN_TIME};
 
@@ -25,6 +26,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         timeouts: UpstreamTimeouts::default(),
         pool: Pool::default(),
         protocol: Protocol::default(),
+        proxy_protocol: None,
         http2: Http2::default(),
         retry_budget: Some(RetryBudget::default()),
         limits: UpstreamLimits::default(),
@@ -57,6 +59,7 @@ pub(super) fn upstream(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         pool(item, &mut upstream.pool, out);
     }
     http2::protocol(&fields, &mut upstream, out);
+    upstream.proxy_protocol = tcp::proxy_header(&fields, out);
     upstream.tls = fields.get("tls").and_then(|item| tls::upstream(item, out));
     policies(&fields, &mut upstream, out);
     upstream

@@ -39,7 +39,7 @@ pub use http2::*;
 pub use limits::*;
 pub use normalize::*;
 pub use pattern::*;
-pub use protocol::ListenerProtocol;
+pub use protocol::{ListenerProtocol, ProxyHeaderVersion, ProxyProtocol};
 pub use rate_limit::*;
 pub use retry::*;
 pub use routes::*;
@@ -152,6 +152,8 @@ pub struct Listener {
     pub address: Located<SocketAddr>,
     /// `protocol`: what its clients speak. Default `http`.
     pub protocol: ListenerProtocol,
+    /// `proxy_protocol`: whether connections begin with a PROXY header, version 1 or 2. Default `off`.
+    pub proxy_protocol: ProxyProtocol,
     /// `direction`: a label for metrics and logs. Default: `outbound` if the listener is named so, else `inbound`.
     pub direction: Direction,
     /// `forward`: the upstream for requests that no route takes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     CircuitBreaker, Discovery, EndpointAddress, FailureRules, HealthCheck, Http2, Located, Outlier,
-    Protocol, RetryBudget, UpstreamLimits, UpstreamTls,
+    Protocol, ProxyHeaderVersion, RetryBudget, UpstreamLimits, UpstreamTls,
 };
 
 /// One upstream.
@@ -27,6 +27,8 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// `http2`.
     pub http2: Http2,
+    /// `proxy_protocol`: connections begin with a PROXY header of that version. Default: none (`off`).
+    pub proxy_protocol: Option<Located<ProxyHeaderVersion>>,
     /// `retry_budget`: the share of retries; `None` (`off`): no limit. On by default.
     pub retry_budget: Option<RetryBudget>,
     /// `limits`.

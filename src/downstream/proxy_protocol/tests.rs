@@ -1,27 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::proxy_header::ProxyHeader;
 
-fn written_line(client: SocketAddr, target: SocketAddr) -> Vec<u8> {
-    let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
-    let (source, to) = (client.ip(), target.ip());
-    let (port, to_port) = (client.port(), target.port());
-    format!("PROXY {family} {source} {to} {port} {to_port}\r\n").into_bytes()
-}
-
-fn written_binary(client: SocketAddr, target: SocketAddr, extensions: &[u8]) -> Vec<u8> {
-    let mut content = Vec::new();
-    for ip in [client.ip(), target.ip()] {
-        match ip {
-            IpAddr::V4(ip) => content.extend(ip.octets()),
-            IpAddr::V6(ip) => content.extend(ip.octets()),
-        }
-    }
-    content.extend(client.port().to_be_bytes());
-    content.extend(target.port().to_be_bytes());
-    content.extend(extensions);
-    let family = if client.is_ipv4() { 0x11 } else { 0x21 };
-    binary_of(0x21, family, &content)
+fn with_extensions(mut header: Vec<u8>, extensions: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(header.len() - FIXED + extensions.len()).unwrap();
+    header[FIXED - 2..FIXED].copy_from_slice(&size.to_be_bytes());
+    header.extend(extensions);
+    header
 }
 
 fn binary_of(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
@@ -35,27 +21,30 @@ fn binary_of(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
 fn pair() -> impl Strategy<Value = (SocketAddr, SocketAddr)> {
     let v4 = any::<([u8; 4], u16, [u8; 4], u16)>()
         .prop_map(|(a, p, b, q)| (SocketAddr::from((a, p)), SocketAddr::from((b, q))));
+    // Not one that is an IPv4 address in other words: it would be written as such.
     let v6 = any::<([u8; 16], u16, [u8; 16], u16)>()
+        .prop_filter("mapped", |(a, _, b, _)| a[0] != 0 && b[0] != 0)
         .prop_map(|(a, p, b, q)| (SocketAddr::from((a, p)), SocketAddr::from((b, q))));
     prop_oneof![v4, v6]
 }
 
 /// Every beginning of `header` asks for more, and what follows it is left alone.
-fn assert_read(header: &[u8], client: SocketAddr) {
+fn assert_read(header: &[u8], ends: Ends) {
     for end in 0..header.len() {
         assert_eq!(parse(&header[..end]), Ok(None), "after {end} bytes");
     }
     let length = header.len();
-    let client = Some(client);
+    let ends = Some(ends);
     let followed = [header, b"GET / HTTP/1.1\r\n\r\n"].concat();
-    assert_eq!(parse(&followed), Ok(Some(Header { client, length })));
+    assert_eq!(parse(&followed), Ok(Some(Header { ends, length })));
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read((client, target) in pair(), more in prop::collection::vec(any::<u8>(), 0..200)) {
-        assert_read(&written_line(client, target), client);
-        assert_read(&written_binary(client, target, &more), client);
+        let ends = Ends { client, server: target };
+        assert_read(&ProxyHeader::V1.of(Some(ends)), ends);
+        assert_read(&with_extensions(ProxyHeader::V2.of(Some(ends)), &more), ends);
     }
 
     #[test]
@@ -77,6 +66,35 @@ proptest! {
 }
 
 #[test]
+fn a_header_has_one_family() {
+    let client = SocketAddr::from(([192, 0, 2, 1], 7));
+    let server = "[2001:db8::1]:443".parse().unwrap();
+    let header = ProxyHeader::V1.of(Some(Ends { client, server }));
+    assert_eq!(header, b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 7 443\r\n");
+    let mapped = "[::ffff:192.0.2.2]:443".parse().unwrap();
+    let ends = Ends {
+        client,
+        server: mapped,
+    };
+    let header = ProxyHeader::V1.of(Some(ends));
+    assert_eq!(header, b"PROXY TCP4 192.0.2.1 192.0.2.2 7 443\r\n");
+}
+
+#[test]
+fn what_has_no_addresses_says_so() {
+    for header in [
+        ProxyHeader::V1.of(None),
+        ProxyHeader::V2.of(None),
+        ProxyHeader::V1.own(),
+        ProxyHeader::V2.own(),
+    ] {
+        let length = header.len();
+        let ends = None;
+        assert_eq!(parse(&header), Ok(Some(Header { ends, length })));
+    }
+}
+
+#[test]
 fn a_sender_may_speak_for_itself_or_not_know() {
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
@@ -87,8 +105,8 @@ fn a_sender_may_speak_for_itself_or_not_know() {
         binary_of(0x21, 0x31, &[0; 216]),
     ] {
         let length = header.len();
-        let client = None;
-        assert_eq!(parse(&header), Ok(Some(Header { client, length })));
+        let ends = None;
+        assert_eq!(parse(&header), Ok(Some(Header { ends, length })));
     }
 }
 

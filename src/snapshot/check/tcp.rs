@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
 use crate::config::model::{Config, Listener, ListenerProtocol};
+use crate::config::source::Span;
 
 /// A TCP listener needs `forward`, and no route can name it.
 pub(super) fn tcp(config: &Config, out: &mut Diagnostics) {
@@ -33,6 +34,7 @@ pub(super) fn tcp(config: &Config, out: &mut Diagnostics) {
             ));
         }
     }
+    proxy_headers(config, out);
     for route in &config.routes {
         for name in &route.listeners {
             let Some(listener) = tcp.get(name.value.as_str()) else {
@@ -49,5 +51,36 @@ pub(super) fn tcp(config: &Config, out: &mut Diagnostics) {
                     .related(listener.name.at, "`protocol: tcp` stands here"),
             );
         }
+    }
+}
+
+/// A connection that requests of several clients share cannot begin with the address of one.
+fn proxy_headers(config: &Config, out: &mut Diagnostics) {
+    let of_http = config.listeners.iter();
+    let of_http = of_http.filter(|it| it.protocol == ListenerProtocol::Http);
+    let of_http = of_http.filter_map(|it| it.forward.as_ref());
+    let of_routes = config.routes.iter().flat_map(|route| {
+        let mirrors = route.mirrors.iter().map(|mirror| &mirror.upstream);
+        route.action.upstreams().chain(mirrors)
+    });
+    let users: BTreeMap<&str, Span> = (of_http.chain(of_routes))
+        .map(|name| (name.value.as_str(), name.at))
+        .collect();
+    for upstream in &config.upstreams {
+        let name = &upstream.name.value;
+        let (Some(header), Some(user)) = (&upstream.proxy_protocol, users.get(name.as_str()))
+        else {
+            continue;
+        };
+        let message = format!(
+            "upstream `{name}` has `proxy_protocol`, and requests of HTTP are forwarded to it"
+        );
+        out.push(
+            Diagnostic::error(message)
+                .at(header.at)
+                .label("remove it: apps read the client in `X-Forwarded-For`")
+                .note("a connection of HTTP is shared by clients, so it cannot begin with the address of one")
+                .related(*user, "they are forwarded here"),
+        );
     }
 }

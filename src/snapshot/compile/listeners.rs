@@ -71,6 +71,7 @@ fn compile_listener(
         limits: section.limits,
         requests: parts.limits.listener(&name),
         routes: compile_routes(section, config, parts, environment, &telemetry),
+        proxy_protocol: section.proxy_protocol,
         port: section.address.value.port(),
         tcp: tcp_forward(section, parts, environment),
         normalize: normalize_rules(section.normalize),

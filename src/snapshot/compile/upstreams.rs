@@ -22,6 +22,7 @@ use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::http2::Http2Settings;
 use crate::upstream::members::{Listed, Members, Settings};
 use crate::upstream::pool::{HeadLimits, PoolSettings};
+use crate::upstream::proxy_header::ProxyHeader;
 use crate::upstream::queue::Queue;
 use crate::upstream::{Protocol, Upstream, UpstreamLimits};
 use tokio::sync::Semaphore;
@@ -105,6 +106,7 @@ fn compile_upstream(
         idle_timeout: section.timeouts.idle,
         upgraded_idle: section.timeouts.upgraded_idle,
         protocol: protocol(section.protocol),
+        proxy_header: proxy_header(section),
         pool: pool_settings(section, preserve_header_case),
         failure: classifier(&section.failure),
         breakers,
@@ -112,6 +114,13 @@ fn compile_upstream(
         retry_budget: budget(section, before),
         metrics: retry_metrics(section, environment),
     }
+}
+
+fn proxy_header(section: &model::Upstream) -> Option<ProxyHeader> {
+    Some(match section.proxy_protocol.as_ref()?.value {
+        model::ProxyHeaderVersion::V1 => ProxyHeader::V1,
+        model::ProxyHeaderVersion::V2 => ProxyHeader::V2,
+    })
 }
 
 fn retry_metrics(section: &model::Upstream, environment: &Environment) -> UpstreamMetrics {

@@ -96,6 +96,7 @@ fn write_listener(lines: &mut Lines, listener: &Listener) {
     };
     line("address", listener.address.value.to_string());
     line("protocol", word(&listener.protocol));
+    line("proxy_protocol", word(&listener.proxy_protocol));
     line("direction", listener.direction.as_str().into());
     if let Some(forward) = &listener.forward {
         line("forward", forward.value.clone());

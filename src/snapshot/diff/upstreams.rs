@@ -73,6 +73,11 @@ fn write_pool(line: &mut impl FnMut(&str, String), pool: &Pool) {
 fn write_http2(upstream: &Upstream, line: &mut impl FnMut(&str, String)) {
     let http2 = &upstream.http2;
     line("protocol", word(&upstream.protocol));
+    let header = upstream.proxy_protocol.as_ref();
+    line(
+        "proxy_protocol",
+        header.map_or("off".into(), |header| word(&header.value)),
+    );
     line("http2.max_streams", http2.max_streams.to_string());
     line("http2.window", http2.window.to_string());
     let interval = http2.keepalive_interval.map_or("off".into(), time);

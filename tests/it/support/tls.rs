@@ -152,11 +152,22 @@ impl Dialer {
 
     /// Shakes hands; a client that is refused after its own last message learns it from its first read.
     pub fn connect(&self, address: SocketAddr, name: &str) -> io::Result<TlsClient> {
+        self.connect_after(address, name, b"")
+    }
+
+    /// The same behind bytes that are not encrypted.
+    pub fn connect_after(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        before: &[u8],
+    ) -> io::Result<TlsClient> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut tls = ClientConnection::new(self.config(), name).unwrap();
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
+        stream.write_all(before)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut stream)?;
         }
