@@ -5,18 +5,92 @@
 
 mod connection;
 
+use std::net::SocketAddr;
+
 use outrigger::cli::check::{Format, source_text};
 use outrigger::config::render::Colour;
 use outrigger::config::source::Source;
 use outrigger::downstream::frames::Frames;
 use outrigger::downstream::framing::Framing;
+use outrigger::downstream::proxy_protocol::parse;
 use outrigger::policy::deadline::{format_grpc_timeout, parse_grpc_timeout};
 use outrigger::proxy::authority::is_host;
 use outrigger::route::normalize::{
     DotSegments, DoubleSlash, EncodedSlash, Normalize, normalize as normal_form,
 };
+use outrigger::telemetry::trace::Tracing;
+use outrigger::telemetry::trace::propagation::Format as TraceFormat;
+use outrigger::telemetry::trace::sample::Sampler;
+use outrigger::upstream::proxy_header::{Ends, ProxyHeader};
 
 pub use connection::connection;
+
+/// What a client says about its trace means the same to whoever is told next.
+pub fn trace(data: &[u8]) {
+    const NAMES: [&str; 7] = [
+        "traceparent",
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+        "tracestate",
+    ];
+    let Some((order, data)) = data.split_first() else {
+        return;
+    };
+    let mut headers = http::HeaderMap::new();
+    for (line, name) in data
+        .split(|byte| *byte == b'\n')
+        .zip(NAMES.iter().cycle())
+        .take(14)
+    {
+        if let (false, Ok(value)) = (line.is_empty(), http::HeaderValue::from_bytes(line)) {
+            headers.append(*name, value);
+        }
+    }
+    let mut formats = vec![TraceFormat::W3c, TraceFormat::B3, TraceFormat::B3Multi];
+    formats.rotate_left(usize::from(order % 3));
+    let tracing = Tracing::new(formats, Sampler::new(0));
+    let trace = tracing.begin(&headers);
+    tracing.clear(&mut headers, &trace);
+    tracing.tell(&mut headers, &trace, trace.span);
+    let next = tracing.begin(&headers);
+    assert_eq!((next.id, next.parent), (trace.id, Some(trace.span)));
+    assert_eq!(next.flags.sampled, trace.flags.sampled);
+}
+
+/// A PROXY header is read alike with anything behind it, and what it tells survives being written.
+pub fn proxy_protocol(data: &[u8]) {
+    let Ok(Some(header)) = parse(data) else {
+        return;
+    };
+    let own = data.get(..header.length).expect("no longer than what came");
+    let plain = |ends: Ends| {
+        let plain = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+        (plain(ends.client), plain(ends.server))
+    };
+    let alone = parse(own)
+        .ok()
+        .flatten()
+        .expect("whole without what is behind it");
+    assert_eq!(alone.length, header.length);
+    for shorter in 0..own.len() {
+        assert!(
+            !matches!(parse(&own[..shorter]), Ok(Some(_))),
+            "{shorter} are enough"
+        );
+    }
+    for version in [ProxyHeader::V1, ProxyHeader::V2] {
+        let written = version.of(header.ends);
+        let read = parse(&written)
+            .ok()
+            .flatten()
+            .expect("what we write is read");
+        assert_eq!(read.length, written.len());
+        assert_eq!(read.ends.map(plain), header.ends.map(plain));
+    }
+}
 
 /// A file is read, checked, and its mistakes are shown, whatever is in it.
 pub fn config(data: &[u8]) {
