@@ -256,6 +256,7 @@ fn sample(route: Arc<RouteTelemetry>) -> RequestRecord {
         outcome: Outcome::Status(StatusCode::OK),
         elapsed: Duration::from_micros(40_100),
         connect: None,
+        tls: None,
         started: Duration::ZERO,
         span: None,
     });

@@ -185,6 +185,7 @@ struct AttemptTrace<'a> {
     endpoint: &'a Arc<Endpoint>,
     started: Instant,
     connect: Option<Duration>,
+    tls: Option<Duration>,
     span: Option<SpanId>,
     told: bool,
 }
@@ -204,6 +205,7 @@ impl<'a> AttemptTrace<'a> {
             endpoint,
             started,
             connect: None,
+            tls: None,
             span: trace::tell_attempt(exchange, request.head()),
             told: false,
         }
@@ -218,7 +220,8 @@ impl<'a> AttemptTrace<'a> {
         let begun = Instant::now();
         let left = end.left(begun);
         let connected = Carrier::open(self.endpoint, upstream, carried, left).await;
-        self.connect = Some(begun.elapsed());
+        self.tls = (connected.as_ref().ok()).and_then(Carrier::handshake_time);
+        self.connect = Some(begun.elapsed().saturating_sub(self.tls.unwrap_or_default()));
         connected.map_err(|error| {
             let passed = error
                 .is_timeout()
@@ -277,8 +280,13 @@ impl<'a> AttemptTrace<'a> {
 
     fn end(&mut self, result: AttemptResult, outcome: Outcome) -> Duration {
         self.told = true;
-        self.endpoint.metrics.attempt(result);
         let elapsed = self.started.elapsed();
+        let answer = match outcome {
+            Outcome::Status(status) => Some(status),
+            Outcome::Failed(_) => None,
+        };
+        self.endpoint.metrics.attempt(result);
+        self.endpoint.metrics.took(answer, elapsed);
         let started = self
             .started
             .saturating_duration_since(self.exchange.started);
@@ -287,6 +295,7 @@ impl<'a> AttemptTrace<'a> {
             outcome,
             elapsed,
             connect: self.connect,
+            tls: self.tls,
             started,
             span: self.span,
         };

@@ -116,10 +116,12 @@ async fn join(
 ) -> TcpResult {
     let Joined {
         admission,
-        dialled: Dialled {
-            mut stream,
-            counted: connection,
-        },
+        dialled:
+            Dialled {
+                mut stream,
+                counted: connection,
+                ..
+            },
     } = joined;
     let _active = Active::new(&telemetry.active);
     let moved = AtomicU64::new(0);

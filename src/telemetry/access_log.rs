@@ -97,6 +97,10 @@ pub(super) fn write_phases(out: &mut Vec<u8>, key: &str, record: &RequestRecord)
         millis_field(out, "\"connect\":", connect);
         out.push(b',');
     }
+    if let Some(tls) = record.attempts.last().and_then(|attempt| attempt.tls) {
+        millis_field(out, "\"tls\":", tls);
+        out.push(b',');
+    }
     millis_field(out, "\"first_byte\":", first_byte);
     millis_field(
         out,

@@ -4,9 +4,12 @@
 //! path never looks a series up by name. Labels come from the configuration or from a closed set, never from a client.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
+use http::StatusCode;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::attempts::{AttemptFamilies, AttemptTimes};
 use super::breaker::{BreakerFamilies, BreakerMetrics};
 use super::catalogue::{Bounds, Described};
 use super::exemplars::Exemplars;
@@ -30,6 +33,7 @@ pub struct Metrics {
     pub(super) requests: RequestFamilies,
     connections: ConnectionFamilies,
     pub(super) upstreams: UpstreamFamilies,
+    attempts: AttemptFamilies,
     pub(super) health: HealthFamilies,
     breakers: BreakerFamilies,
     config: ConfigFamilies,
@@ -64,6 +68,7 @@ pub struct ListenerMetrics {
 /// The handles of one endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointMetrics {
+    times: AttemptTimes,
     attempts: [IntCounter; AttemptResult::ALL.len()],
     failures: [IntCounter; FAILURES.len()],
     /// Idle connections in all workers' pools.
@@ -151,6 +156,11 @@ impl EndpointMetrics {
         self.attempts[result as usize].inc();
     }
 
+    /// Notes that an attempt took so long until it had an `answer` or ended without.
+    pub fn took(&self, answer: Option<StatusCode>, elapsed: Duration) {
+        self.times.observe(answer, elapsed);
+    }
+
     /// Counts an attempt that spoke against its endpoint for the `reason`-th of [`FAILURES`].
     pub fn failure(&self, reason: usize) {
         if let Some(counter) = self.failures.get(reason) {
@@ -207,6 +217,7 @@ impl Metrics {
             requests: RequestFamilies::new(&families)?,
             connections: ConnectionFamilies::new(&families)?,
             upstreams: UpstreamFamilies::new(&families)?,
+            attempts: AttemptFamilies::new(&families)?,
             health: HealthFamilies::new(&families)?,
             breakers: BreakerFamilies::new(&families)?,
             config: ConfigFamilies::new(&families)?,
@@ -272,6 +283,7 @@ impl Metrics {
                 .with_label_values(&[upstream, endpoint, result])
         };
         EndpointMetrics {
+            times: self.attempts.of(upstream),
             attempts: AttemptResult::ALL.map(|result| {
                 self.upstreams
                     .attempts
@@ -315,6 +327,7 @@ impl Metrics {
         // An error says that there is no such series, which is what was wanted.
         drop(families.retries.remove_label_values(&[upstream]));
         drop(families.budget.remove_label_values(&[upstream]));
+        self.attempts.forget(upstream);
         self.limits.forget_upstream(upstream);
         for reason in reasons {
             drop(

@@ -5,6 +5,7 @@
 
 pub mod access_format;
 pub mod access_log;
+mod attempts;
 pub mod breaker;
 pub mod catalogue;
 mod exemplars;

@@ -83,8 +83,10 @@ pub struct AttemptRecord {
     pub outcome: Outcome,
     /// Time until it ended or the answer's head arrived.
     pub elapsed: Duration,
-    /// Time to open the connection; `None` when a pooled one served.
+    /// Time to open the connection, without TLS; `None` when a pooled one served.
     pub connect: Option<Duration>,
+    /// Time of the TLS handshake on it, if there was one and it went well.
+    pub tls: Option<Duration>,
     /// The request's head's arrival → its beginning.
     pub started: Duration,
     /// The app's parent, if anybody asks for traces.

@@ -114,6 +114,14 @@ impl Carrier {
         }
     }
 
+    /// How long the TLS handshake took, if it was for this request.
+    pub fn handshake_time(&self) -> Option<Duration> {
+        match self {
+            Self::Connection(connection) => connection.handshake_time(),
+            Self::Stream(stream) => stream.handshake_time(),
+        }
+    }
+
     /// Whether a request that failed on it may have met a connection that its peer had just closed.
     pub fn may_be_stale(&self) -> bool {
         match self {

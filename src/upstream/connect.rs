@@ -91,6 +91,8 @@ pub struct Dialled {
     pub stream: Wire,
     /// Counts it while it is held.
     pub counted: OpenConnection,
+    /// How long the TLS handshake took, if there was one.
+    pub handshake_time: Option<Duration>,
 }
 
 impl<'a> Opening<'a> {
@@ -144,7 +146,11 @@ impl<'a> Opening<'a> {
     }
 
     async fn open_http1(self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, ConnectError> {
-        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http1, None).await?;
+        let Dialled {
+            stream,
+            counted,
+            handshake_time,
+        } = self.dial(endpoint, Offer::Http1, None).await?;
         let mut builder = http1::Builder::new();
         // The buffer holds a head; 64 KiB of it also keep a long answer's cost per byte low, and bound what is held.
         builder
@@ -155,12 +161,17 @@ impl<'a> Opening<'a> {
             builder.max_headers(self.settings.head.lines);
         }
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Box::new(Connection::new(sender, driver, counted)))
+        let connection = Connection::new(sender, driver, counted);
+        Ok(Box::new(connection.shaken_in(handshake_time)))
     }
 
     async fn open_http2(self, endpoint: &Arc<Endpoint>) -> Result<Shared, ConnectError> {
         let begun = Instant::now();
-        let Dialled { stream, counted } = self.dial(endpoint, Offer::Http2, None).await?;
+        let Dialled {
+            stream,
+            counted,
+            handshake_time,
+        } = self.dial(endpoint, Offer::Http2, None).await?;
         let scheme = match stream.is_encrypted() {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
@@ -170,13 +181,15 @@ impl<'a> Opening<'a> {
         let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
         let transport = TokioIo::new(stream);
         let shaken = http2::handshake(transport, counted, &self.settings.http2, (scheme, named));
-        timeout_at(begun + self.whole(), shaken)
+        let mut shared = timeout_at(begun + self.whole(), shaken)
             .await
             .map_err(|_| ConnectError::Timeout(self.whole()))?
             .map_err(|error| {
                 let refused = error.as_ref().and_then(ConnectError::refused);
                 refused.unwrap_or(ConnectError::NotHttp2(error))
-            })
+            })?;
+        shared.handshake_time = handshake_time;
+        Ok(shared)
     }
 
     async fn dial(
@@ -199,6 +212,7 @@ impl<'a> Opening<'a> {
             // The first bytes on a fresh connection always fit into the system's buffer.
             stream.write_all(&header).await?;
         }
+        let connected = Instant::now();
         let stream = match &self.upstream.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {
@@ -212,7 +226,12 @@ impl<'a> Opening<'a> {
                     .map_err(|fault| ConnectError::Tls(Box::new(fault)))?
             }
         };
-        Ok(Dialled { stream, counted })
+        let handshake_time = stream.is_encrypted().then(|| connected.elapsed());
+        Ok(Dialled {
+            stream,
+            counted,
+            handshake_time,
+        })
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Connection {
     peer_idle_timeout: Option<Duration>,
     reused: bool,
     counted: Option<OpenConnection>,
+    handshake_time: Option<Duration>,
 }
 
 /// Moves the bytes.
@@ -108,7 +109,19 @@ impl Connection {
             peer_idle_timeout: None,
             reused: false,
             counted: Some(counted),
+            handshake_time: None,
         }
+    }
+
+    /// Notes how long TLS took before HTTP could begin.
+    pub fn shaken_in(mut self, time: Option<Duration>) -> Self {
+        self.handshake_time = time;
+        self
+    }
+
+    /// How long TLS took, for the first request.
+    pub fn handshake_time(&self) -> Option<Duration> {
+        self.handshake_time.filter(|_| !self.reused)
     }
 
     /// What counts it, for whoever uses its socket on.

@@ -5,7 +5,8 @@
 //! hyper's client queues what is too much for a peer whose settings it has not read. So a connection is ready only when
 //! they are there: nobody waits in a queue that he cannot see, and a peer without HTTP/2 is found before a request was sent.
 
-use std::error::Error;
+mod errors;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use errors::is_unprocessed;
+pub use errors::{is_protocol_error, reason};
 use futures_util::task::AtomicWaker;
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -54,6 +57,8 @@ pub struct Shared {
     sender: SendRequest<RequestBody>,
     link: Arc<Link>,
     opened: Instant,
+    /// How long TLS took.
+    pub(super) handshake_time: Option<Duration>,
     authority: Authority,
     scheme: Scheme,
     used: AtomicUsize,
@@ -184,6 +189,7 @@ pub async fn handshake(
         sender,
         link,
         opened: now,
+        handshake_time: None,
         scheme,
         authority,
         used: AtomicUsize::new(0),
@@ -305,6 +311,11 @@ impl Stream {
         self.reused
     }
 
+    /// How long the TLS handshake took, if it was for this one.
+    pub fn handshake_time(&self) -> Option<Duration> {
+        self.connection.handshake_time.filter(|_| !self.reused)
+    }
+
     /// Whether what failed on it may have met a connection that had ended meanwhile.
     pub fn may_be_stale(&self) -> bool {
         self.reused && self.connection.has_ended()
@@ -352,42 +363,6 @@ impl Drop for Stream {
             freed.notify_waiters();
         }
     }
-}
-
-/// Whether the peer has promised that the app has seen nothing of a request (RFC 9113 §8.7): it refused the stream, or
-/// said good-bye with a lower one as the last that it deals with.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    reason(error).is_some_and(|error| {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || error.is_go_away())
-    })
-}
-
-/// Whether an endpoint broke the protocol, as far as this side or the error code tells.
-pub fn is_protocol_error(error: &hyper::Error) -> bool {
-    reason(error).is_some_and(|error| {
-        matches!(
-            error.reason(),
-            Some(
-                h2::Reason::PROTOCOL_ERROR
-                    | h2::Reason::FRAME_SIZE_ERROR
-                    | h2::Reason::FLOW_CONTROL_ERROR
-                    | h2::Reason::COMPRESSION_ERROR
-            )
-        )
-    })
-}
-
-/// What HTTP/2 says. hyper does not show it; another version of h2 would be another type, as the tests would tell.
-pub fn reason(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return Some(error);
-        }
-        source = error.source();
-    }
-    None
 }
 
 /// Polls the body of an answer on a stream, which other tasks drive.

@@ -378,3 +378,24 @@ fn another_tls_section_is_another_connection() {
     assert_eq!(proxy.client().get("/").text(), "hello");
     assert_eq!(front.shaken().len(), 2);
 }
+
+#[test]
+fn the_access_line_tells_the_handshake_apart_from_the_connect() {
+    let files = Files::new();
+    let origin = Origin::fixed("hello");
+    let pair = files.authority.issue(&["127.0.0.1"]);
+    let front = TlsFront::start(origin.address(), &Manner::of(&pair));
+    let proxy = files.start(front.address(), "");
+    let mut client = proxy.client();
+    client.get("/first");
+    client.get("/second");
+    let phases = proxy.access_line("/first")["phases_ms"].clone();
+    let millis = |name: &str| phases[name].as_f64().unwrap_or_else(|| panic!("{phases}"));
+    assert!(millis("tls") > 0.0 && millis("connect") > 0.0, "{phases}");
+    assert!(
+        millis("connect") + millis("tls") <= millis("first_byte"),
+        "{phases}"
+    );
+    let phases = proxy.access_line("/second")["phases_ms"].clone();
+    assert!(phases.get("tls").is_none(), "a kept connection: {phases}");
+}

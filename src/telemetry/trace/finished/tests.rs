@@ -45,6 +45,7 @@ fn record(path: &str, attempts: usize) -> RequestRecord {
             },
             elapsed: Duration::from_millis(10),
             connect: None,
+            tls: None,
             started: Duration::from_millis(20 * index as u64),
             span: Some(SpanId::random()),
         });
