@@ -6,6 +6,7 @@
 )]
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -188,7 +189,12 @@ fn members(balance: Balance, unhealthy: usize) -> Members {
     };
     let now = tokio::time::Instant::now().into_std();
     let list: Vec<Listed> = (1..=8)
-        .map(|port| (([127, 0, 0, 1], port).into(), NonZeroU32::MIN))
+        .map(|port| {
+            (
+                SocketAddr::from(([127, 0, 0, 1], port)).into(),
+                NonZeroU32::MIN,
+            )
+        })
         .collect();
     let members = Members::new(settings, &list, None, None, now);
     let set = members.load();

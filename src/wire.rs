@@ -1,4 +1,4 @@
-//! A TCP stream, with TLS on it or not, that writes small messages at their lowest price.
+//! A stream, by TCP with TLS on it or not, or on this machine, that writes small messages at their lowest price.
 //!
 //! Path: a leaf below `upstream::connect` and `downstream::io`. A head and a short body come as two slices; written as
 //! such they take the `writev` system call, which costs more in the kernel (it goes through the file layer) than
@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 /// Up to this many bytes are gathered: about what can be copied in the time that is won.
@@ -20,6 +20,8 @@ const GATHERED: usize = 2048;
 pub enum Wire {
     /// As it is.
     Tcp(TcpStream),
+    /// To a socket of this machine. It has no `send` that would be cheaper.
+    Unix(UnixStream),
     /// Encrypted. Boxed, for it is a kilobyte that a plain stream need not carry.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -39,6 +41,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -52,6 +55,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -63,6 +67,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let stream = match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream),
+            Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
         };
         if let [slice] = slices {
@@ -89,6 +94,7 @@ impl AsyncWrite for Wire {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -96,6 +102,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -258,6 +258,6 @@ mod tests {
             size_of::<S::Future>()
         }
         let size = size_of_future(&stack());
-        assert!(size <= 3200, "{size} bytes");
+        assert!(size <= 3072, "{size} bytes");
     }
 }

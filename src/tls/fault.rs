@@ -39,6 +39,14 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// There is no address whose owner could be verified.
+    pub fn no_tcp() -> Self {
+        Self {
+            kind: FaultKind::Protocol,
+            words: "a unix socket is not encrypted; remove `tls`".into(),
+        }
+    }
+
     /// What `error` means for a handshake that we began.
     pub fn of(error: &io::Error) -> Self {
         let (kind, words) = match below(error) {

@@ -80,10 +80,10 @@ impl Carrier {
     ) -> Result<Self, ConnectError> {
         let opening = Opening::to(upstream, left);
         match speaks {
-            Speaks::Http1 => opening.http1(endpoint).await.map(Self::Connection),
+            // Boxed: to open a connection is rare, and would be part of every request's future.
+            Speaks::Http1 => (Box::pin(opening.http1(endpoint)).await).map(Self::Connection),
             Speaks::Http2 => {
                 let streams = endpoint.pool.streams(worker).ok_or(ConnectError::Full)?;
-                // Boxed: it would be part of every HTTP/1 request's future.
                 let stream = Box::pin(streams.take(endpoint, opening)).await?;
                 Ok(Self::Stream(stream))
             }

@@ -13,7 +13,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsStream;
 
@@ -177,7 +176,7 @@ impl<'a> Opening<'a> {
             false => Scheme::HTTP,
         };
         // For a request that has no host.
-        let named = Authority::try_from(&*endpoint.label);
+        let named = Authority::try_from(endpoint.address.host());
         let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
         let transport = TokioIo::new(stream);
         let shaken = http2::handshake(transport, counted, &self.settings.http2, (scheme, named));
@@ -204,17 +203,16 @@ impl<'a> Opening<'a> {
             .ok_or(ConnectError::Full)?;
         let limit = self.upstream.connect_timeout;
         let limit = self.left.map_or(limit, |left| left.min(limit));
-        let mut stream = timeout(limit, TcpStream::connect(endpoint.address))
+        let mut stream = timeout(limit, endpoint.address.connect())
             .await
             .map_err(|_| ConnectError::Timeout(limit))??;
-        stream.set_nodelay(true)?;
         if let Some(header) = header {
             // The first bytes on a fresh connection always fit into the system's buffer.
             stream.write_all(&header).await?;
         }
         let connected = Instant::now();
         let stream = match &self.upstream.tls {
-            None => Wire::Tcp(stream),
+            None => stream,
             Some(tls) => {
                 let left = self.left.map(|left| left.saturating_sub(begun.elapsed()));
                 let limit = left.map_or(tls.timeout, |left| left.min(tls.timeout));
@@ -245,14 +243,18 @@ impl Upstream {
         &self,
         tls: &Encryption,
         endpoint: &Endpoint,
-        stream: TcpStream,
+        stream: Wire,
         offer: Offer,
     ) -> Result<Wire, Fault> {
+        // The configuration is refused that wants it on a socket of this machine.
+        let (Wire::Tcp(stream), Some(ip)) = (stream, endpoint.address.ip()) else {
+            return Err(Fault::no_tcp());
+        };
         let discovery = self.discovery.as_ref();
-        let host = discovery.and_then(|it| it.host_of(endpoint.address));
+        let host = discovery.and_then(|it| it.host_of(&endpoint.address));
         let peer = Peer {
             host: host.as_deref(),
-            ip: endpoint.address.ip(),
+            ip,
         };
         let stream = tls.client.connect(stream, peer, offer).await?;
         Ok(Wire::Tls(Box::new(TlsStream::Client(stream))))

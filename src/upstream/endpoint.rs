@@ -3,7 +3,6 @@
 //! Path: made by [`super::members`] for an address of the file, a name or a list; handed on when the upstream's section
 //! changes and the address stays. Shared by all workers.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::pool::Pool;
 use crate::policy::outlier::Tally;
 use crate::telemetry::metrics::EndpointMetrics;
@@ -22,7 +22,7 @@ const MAX_TEXT: usize = 200;
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where to connect.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The address as text, for logs.
     pub label: Arc<str>,
     /// Idle connections.
@@ -67,15 +67,10 @@ pub enum Service {
 
 impl Endpoint {
     /// An endpoint with empty pools for `workers` workers, known since `now`.
-    pub fn new(
-        address: SocketAddr,
-        workers: usize,
-        metrics: EndpointMetrics,
-        now: Instant,
-    ) -> Self {
+    pub fn new(address: Address, workers: usize, metrics: EndpointMetrics, now: Instant) -> Self {
         Self {
-            address,
             label: address.to_string().into(),
+            address,
             pool: Pool::new(workers, metrics.idle.clone()),
             metrics,
             tally: Tally::new(now),

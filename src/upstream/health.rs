@@ -10,7 +10,6 @@ mod grpc;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +23,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::address::Address;
 use super::endpoint::Endpoint;
 use super::members::EndpointSet;
 use super::{Protocol, Upstream};
@@ -99,7 +98,7 @@ pub struct HttpQuestion {
 }
 
 /// The checks of each endpoint.
-type Watched = HashMap<SocketAddr, (Arc<Endpoint>, AbortOnDropHandle<()>)>;
+type Watched = HashMap<Address, (Arc<Endpoint>, AbortOnDropHandle<()>)>;
 
 /// Checks the endpoints of `upstream`, those that come included, until it is dropped. A check needs one of `slots`.
 pub async fn tend(upstream: Arc<Upstream>, metrics: Arc<Metrics>, slots: Arc<Semaphore>) {
@@ -108,7 +107,7 @@ pub async fn tend(upstream: Arc<Upstream>, metrics: Arc<Metrics>, slots: Arc<Sem
         let set = upstream.endpoints();
         forget_others(&mut watched, &set);
         for endpoint in set.iter() {
-            watched.entry(endpoint.address).or_insert_with(|| {
+            watched.entry(endpoint.address.clone()).or_insert_with(|| {
                 let watch = Watch {
                     upstream: Arc::clone(&upstream),
                     endpoint: Arc::clone(endpoint),
@@ -212,10 +211,10 @@ pub async fn ask(
     endpoint: &Endpoint,
     check: &HealthCheck,
 ) -> Result<(), String> {
-    let address = endpoint.address;
+    let address = &endpoint.address;
     let asked = async {
         let connected = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = address.connect().await?;
             if let Some(header) = upstream.proxy_header {
                 stream.write_all(&header.own()).await?;
             }
@@ -225,7 +224,7 @@ pub async fn ask(
             .await
             .map_err(|error: io::Error| format!("connect: {}", words(&error)))?;
         let stream = match &upstream.tls {
-            None => Wire::Tcp(stream),
+            None => stream,
             Some(tls) => upstream
                 .shake_hands(tls, endpoint, stream, check.question.offer())
                 .await
@@ -270,7 +269,7 @@ fn translated(mut request: Request<Empty<Bytes>>, scheme: &Scheme) -> Request<Em
     request
 }
 
-async fn get(stream: Wire, address: SocketAddr, question: &HttpQuestion) -> Result<(), String> {
+async fn get(stream: Wire, address: &Address, question: &HttpQuestion) -> Result<(), String> {
     let scheme = scheme(&stream);
     let io = TokioIo::new(stream);
     // Ends with this check, and closes the connection.
@@ -326,11 +325,11 @@ async fn drain(mut body: Incoming) -> Result<(), String> {
 }
 
 impl HttpQuestion {
-    fn request(&self, address: SocketAddr) -> Request<Empty<Bytes>> {
+    fn request(&self, address: &Address) -> Request<Empty<Bytes>> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = Uri::from(self.path.clone());
         let host = self.host.clone();
-        let host = host.or_else(|| HeaderValue::from_str(&address.to_string()).ok());
+        let host = host.or_else(|| HeaderValue::from_str(&address.host()).ok());
         let headers = request.headers_mut();
         headers.extend(host.map(|host| (HOST, host)));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));

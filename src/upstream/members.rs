@@ -9,7 +9,6 @@
 mod settings;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +17,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::address::Address;
 use super::balance::{Balance, Balancer};
 use super::breaker::{Breaker, Breakers};
 use super::endpoint::Endpoint;
@@ -28,7 +28,7 @@ use crate::units::Pretty;
 pub use settings::Settings;
 
 /// An address and its share relative to the others.
-pub type Listed = (SocketAddr, NonZeroU32);
+pub type Listed = (Address, NonZeroU32);
 
 /// One endpoint and its share.
 #[derive(Debug, Clone)]

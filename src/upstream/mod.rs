@@ -5,6 +5,7 @@
 //! flight, health, ejection) lives in the [`endpoint::Endpoint`], so it survives a reload of everything around it.
 //! Beside the path: [`health`] asks endpoints how they are, [`discover`] finds out which ones there are.
 
+pub mod address;
 pub mod admission;
 pub mod balance;
 pub mod breaker;

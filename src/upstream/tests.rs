@@ -1,6 +1,8 @@
 //! Who is picked when endpoints are out of service, and what changes of the list do.
 
+use super::address::Address;
 use super::pool::HeadLimits;
+use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32};
 
 use proptest::prelude::*;
@@ -15,8 +17,20 @@ fn start() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+fn port(endpoint: &Endpoint) -> u16 {
+    match endpoint.address {
+        Address::Socket(address) => address.port(),
+        Address::Unix(_) => 0,
+    }
+}
+
 fn list(ports: &[u16]) -> Vec<Listed> {
-    let listed = |port: &u16| (([127, 0, 0, 1], *port).into(), NonZeroU32::MIN);
+    let listed = |port: &u16| {
+        (
+            SocketAddr::from(([127, 0, 0, 1], *port)).into(),
+            NonZeroU32::MIN,
+        )
+    };
     ports.iter().map(listed).collect()
 }
 
@@ -52,7 +66,7 @@ fn ports(members: &Members, turns: usize, now: Instant) -> Vec<(u16, usize)> {
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..turns {
         let picked = members.pick(&[], now, |_| true).unwrap();
-        *seen.entry(picked.endpoint.address.port()).or_default() += 1;
+        *seen.entry(port(&picked.endpoint)).or_default() += 1;
     }
     seen.into_iter().collect()
 }
@@ -274,7 +288,7 @@ proptest! {
         let new = members.load();
         prop_assert_eq!(new.iter().len(), after.len());
         for endpoint in old.iter() {
-            let stays = after.contains(&endpoint.address.port());
+            let stays = after.contains(&port(endpoint));
             let held = new.iter().any(|it| Arc::ptr_eq(it, endpoint));
             let left = gone.iter().any(|it| Arc::ptr_eq(it, endpoint));
             prop_assert_eq!((held, left), (stays, !stays));

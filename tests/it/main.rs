@@ -80,5 +80,6 @@ mod tls_upstream;
 mod toxics;
 mod tracing;
 mod tracing_export;
+mod unix_upstream;
 mod upgrade;
 mod upstream_garbage;

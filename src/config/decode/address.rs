@@ -1,6 +1,7 @@
 //! `IP:PORT`, and what people write instead.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{EndpointAddress, Located};
@@ -45,10 +46,31 @@ pub(super) fn socket(
 /// An address or a host name, with a port, at `item`.
 pub(super) fn endpoint(item: &Item<'_>, out: &mut Diagnostics) -> Option<EndpointAddress> {
     let found = scalar(item, "an address and a port", HINT, out)?;
+    if let Some(path) = found.value().strip_prefix("unix:") {
+        return unix(path, item, out);
+    }
     match name(found.value()) {
         Some(name) => Some(name),
         None => socket(item, Port::Given, out).map(|it| EndpointAddress::Socket(it.value)),
     }
+}
+
+/// Longest path of a unix socket on Linux, without the byte that ends it (`unix(7)`).
+const MAX_PATH: usize = 107;
+
+/// `unix:/run/app.sock`
+fn unix(path: &str, item: &Item<'_>, out: &mut Diagnostics) -> Option<EndpointAddress> {
+    let wrong = match path.len() {
+        0 => "has no path",
+        1..=MAX_PATH if !path.starts_with('/') => "has a path that does not begin with `/`",
+        1..=MAX_PATH if path.contains('\0') => "has a path with a NUL in it",
+        1..=MAX_PATH => return Some(EndpointAddress::Unix(PathBuf::from(path))),
+        _ => "has a longer path than a unix socket may have (107 bytes)",
+    };
+    let message = format!("{} {wrong}", item.title());
+    let label = "write a path: `unix:/run/app.sock`";
+    out.push(Diagnostic::error(message).at(item.at()).label(label));
+    None
 }
 
 /// `app.internal:8080`. `localhost` is an address, not a name to ask for.
@@ -86,8 +108,9 @@ fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
 fn explain(text: &str, use_of: Port) -> Mistake {
     if text.starts_with("unix:") || text.starts_with('/') {
         return (
-            "is a unix socket, which is not supported yet",
-            "write an IP address and a port".to_owned(),
+            "is a unix socket, which only endpoints can be",
+            "write an IP address and a port; an endpoint is written `unix:/run/app.sock`"
+                .to_owned(),
         );
     }
     if let Some((_, rest)) = text.split_once("://") {

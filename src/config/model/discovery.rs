@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Located;
@@ -11,6 +12,8 @@ use super::Located;
 pub enum EndpointAddress {
     /// `127.0.0.1:3000`.
     Socket(SocketAddr),
+    /// `unix:/run/app.sock`.
+    Unix(PathBuf),
     /// `app.internal:3000`: all addresses of the name, asked for again when their TTL is over.
     Name {
         /// The name, in lower case.
@@ -24,6 +27,7 @@ impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
-use crate::config::model::{Certificate, Config, Listener, PemFile, RateKey, Route, UpstreamTls};
+use crate::config::model::{
+    Certificate, Config, EndpointAddress, Listener, PemFile, RateKey, Route, Upstream, UpstreamTls,
+};
 use crate::snapshot::compile::pair_files;
 use crate::tls::files::{self, Trouble};
 
@@ -22,6 +24,7 @@ pub(super) fn tls(config: &Config, out: &mut Diagnostics) {
     }
     for upstream in &config.upstreams {
         if let Some(tls) = &upstream.tls {
+            on_tcp_only(upstream, out);
             of_upstream(&upstream.name.value, tls, out);
         }
     }
@@ -45,6 +48,20 @@ fn keys_without_identities(config: &Config, route: &Route, out: &mut Diagnostics
                 .at(rule.name.at)
                 .label("add `tls: { client: … }` to its listener, or write another `key`"),
         );
+    }
+}
+
+/// What is on the other side of a unix socket is on this machine.
+fn on_tcp_only(upstream: &Upstream, out: &mut Diagnostics) {
+    let mut endpoints = upstream.endpoints.iter();
+    let unix = endpoints.find(|it| matches!(it.value.address, EndpointAddress::Unix(_)));
+    if let Some(endpoint) = unix {
+        let message = format!(
+            "upstream `{}` has `tls` and a unix socket, which is never encrypted",
+            upstream.name.value
+        );
+        let label = "give it an upstream of its own, without `tls`";
+        out.push(Diagnostic::error(message).at(endpoint.at).label(label));
     }
 }
 

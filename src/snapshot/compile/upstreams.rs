@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::limits::Limits;
 use crate::telemetry::limits::Scope;
 use crate::telemetry::metrics::UpstreamMetrics;
+use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;
 use crate::upstream::discover::{Discovery, Place, Target};
 use crate::upstream::http2::Http2Settings;
@@ -258,7 +259,8 @@ fn discovery(
 pub fn targets(endpoints: &[model::Located<model::Endpoint>]) -> Vec<Target> {
     let target = |endpoint: &model::Located<model::Endpoint>| Target {
         place: match &endpoint.value.address {
-            EndpointAddress::Socket(address) => Place::Address(*address),
+            EndpointAddress::Socket(address) => Place::Address((*address).into()),
+            EndpointAddress::Unix(path) => Place::Address(Address::Unix(path.as_path().into())),
             EndpointAddress::Name { host, port } => Place::Name {
                 host: host.as_str().into(),
                 port: *port,
@@ -272,8 +274,10 @@ pub fn targets(endpoints: &[model::Located<model::Endpoint>]) -> Vec<Target> {
 /// The addresses that are written.
 fn written(section: &model::Upstream) -> Vec<Listed> {
     let address = |endpoint: &model::Located<model::Endpoint>| -> Option<(_, NonZeroU32)> {
-        match endpoint.value.address {
-            EndpointAddress::Socket(address) => Some((address, endpoint.value.weight)),
+        let weight = endpoint.value.weight;
+        match &endpoint.value.address {
+            EndpointAddress::Socket(address) => Some(((*address).into(), weight)),
+            EndpointAddress::Unix(path) => Some((Address::Unix(path.as_path().into()), weight)),
             EndpointAddress::Name { .. } => None,
         }
     };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{Place, Target};
 use crate::telemetry::health::LookupResult;
+use crate::upstream::address::Address;
 use crate::upstream::members::Listed;
 
 /// Endpoints of one upstream, at most: what lists more lies, or should be split.
@@ -131,7 +132,10 @@ impl Directory {
     }
 
     /// The first name of the list that has this address.
-    pub fn host_of(&self, address: SocketAddr) -> Option<Arc<str>> {
+    pub fn host_of(&self, address: &Address) -> Option<Arc<str>> {
+        let Address::Socket(address) = address else {
+            return None;
+        };
         self.targets.iter().find_map(|target| match &target.place {
             Place::Name { host, port } if *port == address.port() => {
                 let name = self.names.get(host)?;
@@ -224,18 +228,20 @@ impl Directory {
             let sockets = self.sockets(&target.place);
             sockets.into_iter().map(|socket| (socket, target.weight))
         });
-        each.filter(|(socket, _)| seen.insert(*socket))
+        each.filter(|(socket, _)| seen.insert(socket.clone()))
             .take(MAX_ENDPOINTS)
             .collect()
     }
 
-    fn sockets(&self, place: &Place) -> Vec<SocketAddr> {
+    fn sockets(&self, place: &Place) -> Vec<Address> {
         match place {
-            Place::Address(address) => vec![*address],
+            Place::Address(address) => vec![address.clone()],
             Place::Name { host, port } => {
                 let name = self.names.get(host);
                 let addresses = name.into_iter().flat_map(Name::addresses);
-                addresses.map(|ip| SocketAddr::new(ip, *port)).collect()
+                addresses
+                    .map(|ip| SocketAddr::new(ip, *port).into())
+                    .collect()
             }
         }
     }

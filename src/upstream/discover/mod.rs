@@ -7,7 +7,6 @@
 pub mod directory;
 pub mod dns;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Upstream;
+use super::address::Address;
 use super::endpoint::Endpoint;
 use super::members::Listed;
 use crate::telemetry::journal::Kind;
@@ -36,7 +36,7 @@ const NAMED: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// At this address.
-    Address(SocketAddr),
+    Address(Address),
     /// At every address of this name.
     Name {
         /// As it was written, in lower case.
@@ -96,7 +96,7 @@ impl Discovery {
     }
 
     /// The name whose address this is; `None`: the address itself is written.
-    pub fn host_of(&self, address: SocketAddr) -> Option<Arc<str>> {
+    pub fn host_of(&self, address: &Address) -> Option<Arc<str>> {
         self.directory.lock().host_of(address)
     }
 

@@ -4,8 +4,6 @@
 //! written and read here by hand (gRPC over HTTP/2; GRPC Health Checking Protocol; Protocol Buffers, "Encoding").
 //! Whatever is not SERVING is not healthy, and whoever has no health service is told so.
 
-use std::net::SocketAddr;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, TE, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -16,6 +14,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::super::address::Address;
 use super::{AGENT, GrpcQuestion, MAX_HEAD, scheme, words};
 use crate::policy::failure::{Content, content, grpc_status};
 use crate::wire::Wire;
@@ -38,7 +37,7 @@ const PREFIX: usize = 5;
 /// Why the endpoint is not well, in a few words.
 pub(super) async fn ask(
     io: Wire,
-    address: SocketAddr,
+    address: &Address,
     question: &GrpcQuestion,
 ) -> Result<(), String> {
     let scheme = scheme(&io);
@@ -59,9 +58,9 @@ pub(super) async fn ask(
 }
 
 impl GrpcQuestion {
-    fn request(&self, address: SocketAddr, scheme: Scheme) -> Option<Request<Full<Bytes>>> {
+    fn request(&self, address: &Address, scheme: Scheme) -> Option<Request<Full<Bytes>>> {
         let host = self.host.clone();
-        let host = host.or_else(|| address.to_string().parse::<Authority>().ok())?;
+        let host = host.or_else(|| address.host().parse::<Authority>().ok())?;
         let mut request = Request::new(Full::new(framed(&request_message(&self.service))));
         *request.method_mut() = Method::POST;
         let mut uri = http::uri::Parts::default();

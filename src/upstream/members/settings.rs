@@ -4,7 +4,6 @@
 //! that is of the same section.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use std::time::Instant;
 use super::{EndpointSet, Listed, Member};
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;
 use crate::upstream::breaker::{Breaker, Breakers};
 use crate::upstream::endpoint::Endpoint;
@@ -43,25 +43,26 @@ impl Settings {
         kept: (&EndpointSet, &EndpointSet),
         now: Instant,
     ) -> Box<[Member]> {
-        let by_address = |set: &'_ EndpointSet| -> HashMap<SocketAddr, Member> {
+        let by_address = |set: &'_ EndpointSet| -> HashMap<Address, Member> {
             let members = set.members.iter().cloned();
             members
-                .map(|member| (member.endpoint.address, member))
+                .map(|member| (member.endpoint.address.clone(), member))
                 .collect()
         };
         let (known, before) = (by_address(kept.0), by_address(kept.1));
-        let endpoint = |address: SocketAddr| match known.get(&address) {
+        let endpoint = |address: &Address| match known.get(address) {
             Some(known) => Arc::clone(&known.endpoint),
             None => {
                 let metrics = self.metrics.endpoint(&self.upstream, &address.to_string());
+                let address = address.clone();
                 Arc::new(Endpoint::new(address, self.workers, metrics, now))
             }
         };
         list.iter()
-            .map(|&(address, weight)| Member {
+            .map(|(address, weight)| Member {
                 endpoint: endpoint(address),
-                weight,
-                breaker: self.breaker(address, before.get(&address), kept.1),
+                weight: *weight,
+                breaker: self.breaker(address, before.get(address), kept.1),
             })
             .collect()
     }
@@ -70,7 +71,7 @@ impl Settings {
     /// had forced stays.
     fn breaker(
         &self,
-        address: SocketAddr,
+        address: &Address,
         known: Option<&Member>,
         before: &EndpointSet,
     ) -> Option<Arc<Breaker>> {
