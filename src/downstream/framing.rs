@@ -211,8 +211,12 @@ impl Cut {
 }
 
 /// Whether a connection's first line has the form of a request line, and neither its target nor its version is HTTP's: whoever
-/// begins so, be it with a broken preface of HTTP/2, would not understand an answer either.
+/// begins so, be it with a broken preface of HTTP/2, would not understand an answer either. A long line is left to hyper, for
+/// only its beginning is kept.
 fn is_foreign(line: &[u8]) -> bool {
+    if line.len() >= LINE {
+        return false;
+    }
     let mut words = line.split(|byte| *byte == b' ');
     let (_, target, version) = (words.next(), words.next(), words.next());
     let target = target.is_some_and(|it| it != b"*" && !it.iter().any(|it| b"/:".contains(it)));
