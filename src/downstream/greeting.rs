@@ -3,9 +3,12 @@
 //! Path: [`super::connection`] asks once per connection. Without TLS the first bytes tell the protocol; with it the
 //! handshake has agreed on one (ALPN), and who did not ask for any speaks HTTP/1.1.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 use super::sniff::{Protocol, sniff};
@@ -15,6 +18,12 @@ use crate::proxy::respond::PLAIN_HTTP;
 use crate::tls::hello::Handshake;
 use crate::tls::server::{Accepted, Rejected, ServerTls};
 use crate::wire::Wire;
+
+/// How long a client that was refused has to read why.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// What is read of it meanwhile, in bytes.
+const MOST_UNREAD: usize = 64 * 1024;
 
 /// Waits until it is known what is spoken on `stream`; `None` when the client left, or was not understood.
 pub(super) async fn greet(
@@ -66,9 +75,28 @@ async fn shake_hands(
             let stream = Box::new(TlsStream::Server(stream));
             Some((Wire::Tls(stream), protocol))
         }
-        Err(Rejected { plain, .. }) => {
-            turn_away(plain?).await;
+        Err(Rejected { plain, told, .. }) => {
+            if let Some(stream) = plain {
+                turn_away(stream).await;
+            }
+            if let Some(stream) = told {
+                let _ = timeout(LAST_WORD, read_out(stream)).await;
+            }
             None
+        }
+    }
+}
+
+/// A client with TLS 1.3 sends its request before it can learn that it was refused. What is closed with that unread is
+/// reset, and the alert is lost; so it is read, a little.
+async fn read_out(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut read = 0;
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        read += count;
+        if read > MOST_UNREAD {
+            break;
         }
     }
 }

@@ -72,6 +72,14 @@ impl Handshake {
         }
     }
 
+    /// Whether an alert tells a client what it has to change.
+    pub(super) fn is_told(self) -> bool {
+        matches!(
+            self,
+            Self::NothingInCommon | Self::NoCertificate | Self::BadCertificate | Self::NotAllowed
+        )
+    }
+
     /// What `error` means for a handshake that a client began.
     pub fn of(error: &io::Error) -> Self {
         match below(error) {

@@ -5,7 +5,6 @@
 //! way yet. Sessions are resumed by tickets under one key for all listeners, renewed every six hours; where clients are
 //! to show certificates nothing is resumed, for that would skip looking at them.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -91,11 +90,17 @@ pub struct Rejected {
     pub why: Handshake,
     /// The socket, if it can still be written to as it is.
     pub plain: Option<TcpStream>,
+    /// The socket, if the client was told why by an alert, which it may not have read.
+    pub told: Option<TcpStream>,
 }
 
 impl From<Handshake> for Rejected {
     fn from(why: Handshake) -> Self {
-        Self { why, plain: None }
+        Self {
+            why,
+            plain: None,
+            told: None,
+        }
     }
 }
 
@@ -148,6 +153,7 @@ impl ServerTls {
             return Err(Rejected {
                 why: Handshake::PlainHttp,
                 plain: Some(stream),
+                told: None,
             });
         }
         if first[0] != RECORD {
@@ -158,8 +164,15 @@ impl ServerTls {
         let Some(config) = self.current.get() else {
             return Err(Handshake::NotReady.into());
         };
-        let accepted = TlsAcceptor::from(config).accept(stream).await;
-        let stream = accepted.map_err(|error: io::Error| Handshake::of(&error))?;
+        let accepted = TlsAcceptor::from(config).accept(stream).into_fallible();
+        let stream = accepted.await.map_err(|(error, stream)| {
+            let why = Handshake::of(&error);
+            Rejected {
+                why,
+                plain: None,
+                told: why.is_told().then_some(stream),
+            }
+        })?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         let shown = self.files.client.as_ref().and_then(|_| {
             let certificates = stream.get_ref().1.peer_certificates()?;
@@ -217,6 +230,8 @@ fn read(files: &ServerFiles) -> Result<Fresh<ServerConfig>, Trouble> {
     };
     let mut config = builder.with_cert_resolver(Arc::new(names));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    // All ciphers are good, so it is one order as well as another; ours is the same for every client.
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match (&files.client, &*TICKETS) {
         (None, Some(tickets)) => config.ticketer = Arc::clone(tickets),
