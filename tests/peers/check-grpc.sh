@@ -84,6 +84,7 @@ configuration() {
 listeners:
   go: { address: 127.0.0.1:$go_in, forward: go }
   py: { address: 127.0.0.1:$py_in, forward: py }
+  tls: { address: 127.0.0.1:$tls_in, forward: tls, tls: { certificates: [{ cert: $work/tls.pem, key: $work/tls.key }] } }
   errors: { address: 127.0.0.1:$errors_in }
 routes:
   - { name: dead, listeners: [errors], match: { grpc: { service: dead.Service } }, forward: dead, retry: off }
@@ -103,19 +104,13 @@ upstreams:
   down: { endpoints: [127.0.0.1:$py], protocol: http2, health_check: { grpc: down, interval: 1s } }
   strange: { endpoints: [127.0.0.1:$py], protocol: http2, health_check: { grpc: not.There, interval: 1s } }
   without: { endpoints: [127.0.0.1:$go], protocol: http2, health_check: { grpc: {}, interval: 1s } }
+  tls: { endpoints: [127.0.0.1:$go_tls], protocol: http2, tls: { ca: $work/ca.pem, server_name: peers.test } }
   dead: { endpoints: [127.0.0.1:$dead], protocol: http2 }
   stuck: { endpoints: [127.0.0.1:$stuck], protocol: http2 }
 admin: { probes: 127.0.0.1:$probes, control: 127.0.0.1:$control }
 access_log: { file: $work/access.log }
 drain: { timeout: 5s }
 END
-}
-
-with_tls() {
-    configuration | sed "/^routes:/i\\
-  tls: { address: 127.0.0.1:$tls_in, forward: tls, tls: { certificates: [{ cert: $work/tls.pem, key: $work/tls.key }] } }
-        /^admin:/i\\
-  tls: { endpoints: [127.0.0.1:$go_tls], protocol: http2, tls: { ca: $work/ca.pem, server_name: peers.test } }"
 }
 
 shows() { curl --silent --noproxy '*' --max-time 2 "http://127.0.0.1:$control/upstreams" | grep -qF "$1"; }
@@ -139,16 +134,10 @@ grpcio "grpcio, directly" client "$py"
 tls_options=(--use_tls --use_test_ca --ca_file="$work/ca.pem" --server_host_override=peers.test)
 interop "interop over TLS, directly" "$go_tls" "${tls_options[@]}"
 
-with_tls >"$work/outrigger.yaml"
-tls=yes
-"$OUTRIGGER_BIN" check "$work/outrigger.yaml" >/dev/null 2>&1 || {
-    # TODO: goes when the binary knows `tls` on both sides.
-    tls=no
-    configuration >"$work/outrigger.yaml"
-}
+configuration >"$work/outrigger.yaml"
 start_proxy "$work/outrigger.yaml" "$probes"
 interop "interop through the proxy" "$go_in"
-[ $tls = no ] || interop "interop through the proxy, TLS on both sides" "$tls_in" "${tls_options[@]}"
+interop "interop through the proxy, TLS on both sides" "$tls_in" "${tls_options[@]}"
 grpcio "grpcio through the proxy" client "$py_in"
 grpcio "the proxy's own errors" errors "$errors_in"
 health_checks
