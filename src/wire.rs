@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -30,6 +31,14 @@ impl Wire {
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Whether both sides have agreed on HTTP/2 when it was encrypted (ALPN).
+    pub fn has_agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 }
 
@@ -56,7 +65,10 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write(cx, bytes);
+                written.map_err(|error| told(stream, error))
+            }
         }
     }
 
@@ -68,7 +80,10 @@ impl AsyncWrite for Wire {
         let stream = match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream),
             Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write_vectored(cx, slices);
+                return written.map_err(|error| told(stream, error));
+            }
         };
         if let [slice] = slices {
             return stream.poll_write(cx, slice);
@@ -95,7 +110,10 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => {
+                let flushed = Pin::new(&mut *stream).poll_flush(cx);
+                flushed.map_err(|error| told(stream, error))
+            }
         }
     }
 
@@ -106,6 +124,27 @@ impl AsyncWrite for Wire {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// A peer that breaks off may have said why, and that says more than the broken pipe which is noticed first. What it said
+/// for others is kept for whoever reads.
+fn told(stream: &mut TlsStream<TcpStream>, error: io::Error) -> io::Error {
+    let (socket, tls) = match stream {
+        TlsStream::Client(stream) => stream.get_mut(),
+        TlsStream::Server(_) => return error,
+    };
+    // Not by tokio, who may not have heard yet that there is something to read.
+    let socket = SockRef::from(&*socket);
+    // As much as a record and what follows it: an alert is short.
+    for _ in 0..2 {
+        if !matches!(tls.read_tls(&mut &*socket), Ok(1..)) {
+            break;
+        }
+        if let Err(alert) = tls.process_new_packets() {
+            return io::Error::new(io::ErrorKind::InvalidData, alert);
+        }
+    }
+    error
 }
 
 #[cfg(test)]

@@ -80,23 +80,42 @@ impl Fault {
         }
     }
 
+    /// The endpoint closed right after the handshake. With TLS 1.3 that is how the refusal of a certificate looks.
+    pub fn broken_off() -> Self {
+        Self {
+            kind: FaultKind::Refused,
+            words: "it closed the connection after the handshake; does it want another client certificate \
+                    (`tls.certificate`)?"
+                .into(),
+        }
+    }
+
     /// The refusal of our certificate, or of its lack, that lies below `error`. Nothing that was sent has reached the app:
     /// such an alert comes in the place of the handshake's end.
     pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut source = Some(error);
         while let Some(error) = source {
-            if let Some(io) = error.downcast_ref::<io::Error>()
-                && let Some(Error::AlertReceived(alert)) = below(io)
-            {
-                return is_about_certificate(*alert).then(|| Self {
+            if let Some(alert) = alert(error) {
+                return Some(Self {
                     kind: FaultKind::Refused,
-                    words: alert_words(*alert),
+                    words: alert_words(alert),
                 });
             }
             source = error.source();
         }
         None
     }
+}
+
+/// The alert about certificates that `error` itself is. Of what HTTP/2 meets below, only the words are left.
+fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
+    if let Some(Error::AlertReceived(alert)) = error.downcast_ref::<io::Error>().and_then(below) {
+        return is_about_certificate(*alert).then_some(*alert);
+    }
+    let text = error.to_string();
+    ABOUT_CERTIFICATES
+        .into_iter()
+        .find(|alert| text.ends_with(&Error::AlertReceived(*alert).to_string()))
 }
 
 /// What TLS says.
@@ -154,19 +173,20 @@ fn presented_names(names: &[String]) -> String {
     }
 }
 
+/// Alerts that refuse our certificate, or its lack.
+const ABOUT_CERTIFICATES: [AlertDescription; 8] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+];
+
 fn is_about_certificate(alert: AlertDescription) -> bool {
-    use AlertDescription as Alert;
-    matches!(
-        alert,
-        Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-    )
+    ABOUT_CERTIFICATES.contains(&alert)
 }
 
 fn alert_words(alert: AlertDescription) -> String {

@@ -67,6 +67,20 @@ impl ConnectError {
         Some(Self::Tls(Box::new(Fault::refusal(error)?)))
     }
 
+    /// What a connection that ended before the endpoint's settings came means, where `agreed` tells whether HTTP/2 was agreed
+    /// on in the handshake. Then only its refusal of us is left, of which the alert mostly got lost on the way.
+    fn not_http2(error: Option<hyper::Error>, agreed: bool) -> Self {
+        if let Some(refused) = error.as_ref().and_then(Self::refused) {
+            return refused;
+        }
+        // A word of HTTP/2 in it tells more.
+        let said = |error: &hyper::Error| http2::reason(error).and_then(h2::Error::reason);
+        if agreed && error.as_ref().and_then(said).is_none() {
+            return Self::Tls(Box::new(Fault::broken_off()));
+        }
+        Self::NotHttp2(error)
+    }
+
     /// Whether time is all there was too little of.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::TlsTimeout(_))
@@ -175,6 +189,7 @@ impl<'a> Opening<'a> {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
         };
+        let agreed = stream.has_agreed_on_http2();
         // For a request that has no host.
         let named = Authority::try_from(endpoint.address.host());
         let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
@@ -183,10 +198,7 @@ impl<'a> Opening<'a> {
         let mut shared = timeout_at(begun + self.whole(), shaken)
             .await
             .map_err(|_| ConnectError::Timeout(self.whole()))?
-            .map_err(|error| {
-                let refused = error.as_ref().and_then(ConnectError::refused);
-                refused.unwrap_or(ConnectError::NotHttp2(error))
-            })?;
+            .map_err(|error| ConnectError::not_http2(error, agreed))?;
         shared.handshake_time = handshake_time;
         Ok(shared)
     }

@@ -8,6 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::support::client::Answer;
 use crate::support::dns::{Dns, addresses};
+use crate::support::http2::{Http2, empty, request};
 use crate::support::http2_origin::Http2Origin;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
@@ -398,4 +399,73 @@ fn the_access_line_tells_the_handshake_apart_from_the_connect() {
     );
     let phases = proxy.access_line("/second")["phases_ms"].clone();
     assert!(phases.get("tls").is_none(), "a kept connection: {phases}");
+}
+
+#[test]
+fn http2_to_an_app_that_demands_a_certificate_says_so_too() {
+    let files = Files::new();
+    let origin = Http2Origin::fixed("never");
+    let pair = files.authority.issue(&["127.0.0.1"]);
+    let manner = Manner::of(&pair).alpn(&["h2"]).asking(&files.authority);
+    let front = TlsFront::start(origin.address(), &manner);
+    let proxy = Proxy::start(&files.yaml(front.address(), "", ", protocol: http2"));
+    // hyper keeps the alert to itself when it meets the broken pipe first.
+    refused(&proxy, "upstream_tls_refused", "client certificate");
+}
+
+#[test]
+fn a_call_of_grpc_is_offered_http2_and_a_request_beside_it_http1() {
+    let files = Files::new();
+    let origin = Http2Origin::fixed("hello");
+    let pair = files.authority.issue(&["127.0.0.1"]);
+    let manner = Manner::of(&pair).alpn(&["h2", "http/1.1"]);
+    let front = TlsFront::start(origin.address(), &manner);
+    let proxy = files.start(front.address(), "");
+    let client = Http2::connect(proxy.address());
+    let mut call = request("POST", "http://a/s.S/M", empty());
+    let headers = call.headers_mut();
+    headers.insert("content-type", "application/grpc".parse().unwrap());
+    headers.insert("te", "trailers".parse().unwrap());
+    let mut sender = client.sender.clone();
+    let answer = client.run(sender.send_request(call)).unwrap();
+    assert_eq!(answer.status(), 200);
+    // The origin knows no HTTP/1, so this one has no answer; what was offered is seen.
+    proxy.client().get("/");
+    let protocols: Vec<_> = front.shaken().into_iter().map(|it| it.protocol).collect();
+    assert_eq!(
+        protocols,
+        [Some("h2".to_owned()), Some("http/1.1".to_owned())]
+    );
+    assert_eq!(origin.seen()[0].uri.to_string(), "https://a/s.S/M");
+}
+
+#[test]
+fn health_checks_by_http2_shake_hands_for_it() {
+    let files = Files::new();
+    let origin = Http2Origin::fixed("well");
+    let pair = files.authority.issue(&["127.0.0.1"]);
+    let front = TlsFront::start(origin.address(), &Manner::of(&pair).alpn(&["h2"]));
+    let check = "health_check: { http: { path: /well }, interval: 50ms, timeout: 40ms }";
+    let upstream = format!(", protocol: http2, {check}");
+    let proxy = Proxy::start(&files.yaml(front.address(), "", &upstream));
+    eventually("the app is asked", || !origin.seen().is_empty());
+    assert_eq!(origin.seen()[0].uri.scheme_str(), Some("https"));
+    assert_eq!(front.shaken()[0].protocol.as_deref(), Some("h2"));
+    drop(proxy);
+}
+
+#[test]
+fn copies_of_requests_are_encrypted_too() {
+    let files = Files::new();
+    let (origin, shadow) = (Origin::fixed("hello"), Origin::fixed("unseen"));
+    let pair = files.authority.issue(&["127.0.0.1"]);
+    let front = TlsFront::start(shadow.address(), &Manner::of(&pair));
+    let yaml = files
+        .yaml(front.address(), "", "")
+        .replace("forward: app,", "forward: plain, mirror: app,");
+    let plain = format!("  plain: {{ endpoints: [{}] }}\n", origin.address());
+    let proxy = Proxy::start(&format!("{yaml}{plain}"));
+    assert_eq!(proxy.client().get("/copied").text(), "hello");
+    eventually("the copy arrives", || shadow.count() == 1);
+    assert_eq!(front.shaken().len(), 1);
 }

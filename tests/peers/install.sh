@@ -58,7 +58,7 @@ install_ci() {
     local missing=()
     want curl curl; want nginx nginx; want wrk wrk; want h2load nghttp2-client; want ab apache2-utils
     want buildah buildah; want musl-gcc musl-tools; want node nodejs; want python3 python3
-    want chromium chromium; want openssl openssl; want testssl testssl.sh
+    want chromium chromium; want openssl openssl; want g++ g++; want testssl testssl.sh
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
     debian "${missing[@]}"
     install_prometheus
