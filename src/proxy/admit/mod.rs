@@ -123,10 +123,10 @@ fn denied_by(limit: &RequestLimit, denied: Denied) -> ProxyError {
         Scope::Upstream | Scope::Endpoint => (Overload::Upstream, "upstreams"),
     };
     let (scope, name) = (limit.scope.as_str(), &limit.name);
-    let under_way = format!(
-        "{} requests of {scope} `{name}` are under way",
-        limit.limit()
-    );
+    let under_way = match limit.limit() {
+        1 => format!("a request of {scope} `{name}` is under way"),
+        many => format!("{many} requests of {scope} `{name}` are under way"),
+    };
     let message = match denied {
         Denied::Full => format!("{under_way}, which is as many as may be"),
         Denied::TimedOut => format!("{under_way}, and none ended while this one waited"),
