@@ -48,6 +48,8 @@ struct Cut {
     text: Vec<u8>,
     /// Whether anything of it has come, and the last byte.
     last: Option<u8>,
+    /// Whether more has come than is kept.
+    more: bool,
 }
 
 struct Line<'a> {
@@ -95,8 +97,9 @@ impl Framing {
             self.line(&Line { text, proper });
         } else {
             self.cut.push(line);
-            let Cut { text, last } = std::mem::take(&mut self.cut);
-            let text = text.strip_suffix(b"\r").unwrap_or(&text);
+            let Cut { text, last, more } = std::mem::take(&mut self.cut);
+            let end = text.strip_suffix(b"\r").filter(|_| !more);
+            let text = end.unwrap_or(&text);
             let proper = last == Some(b'\r');
             self.line(&Line { text, proper });
         }
@@ -158,7 +161,8 @@ impl Framing {
             }
             Some(b'c' | b'C') => {
                 if let Some(value) = value_of(line.text, b"content-length:") {
-                    self.length(value);
+                    // What is longer than is kept is refused like what is no number.
+                    self.length(if is_whole(line.text) { value } else { b"" });
                 }
             }
             Some(b't' | b'T') => {
@@ -204,6 +208,7 @@ impl Cut {
         if let Some(last) = bytes.last() {
             self.last = Some(*last);
             let room = LINE.saturating_sub(self.text.len()).min(bytes.len());
+            self.more |= room < bytes.len();
             self.text
                 .extend_from_slice(bytes.get(..room).unwrap_or_default());
         }
@@ -214,13 +219,18 @@ impl Cut {
 /// begins so, be it with a broken preface of HTTP/2, would not understand an answer either. A long line is left to hyper, for
 /// only its beginning is kept.
 fn is_foreign(line: &[u8]) -> bool {
-    if line.len() + 1 >= LINE {
+    if !is_whole(line) {
         return false;
     }
     let mut words = line.split(|byte| *byte == b' ');
     let (_, target, version) = (words.next(), words.next(), words.next());
     let target = target.is_some_and(|it| it != b"*" && !it.iter().any(|it| b"/:".contains(it)));
     target && version.is_some_and(|it| !it.starts_with(b"HTTP/")) && words.next().is_none()
+}
+
+/// Whether the line is one that is kept whole, with its CR, however the network cuts it.
+fn is_whole(line: &[u8]) -> bool {
+    line.len() + 1 < LINE
 }
 
 /// What stands behind `name`, which ends with the colon.
@@ -240,9 +250,9 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 fn chunk_size(line: &Line<'_>) -> Option<u64> {
-    let end = (line.text.iter())
-        .position(|byte| matches!(byte, b';' | b' ' | b'\t'))
-        .unwrap_or(line.text.len());
+    let kept = line.text.get(..LINE - 1).unwrap_or(line.text);
+    let end = (kept.iter()).position(|byte| matches!(byte, b';' | b' ' | b'\t'));
+    let end = end.or_else(|| is_whole(line.text).then_some(line.text.len()))?;
     let digits = std::str::from_utf8(line.text.get(..end)?).ok()?;
     let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     (line.proper && plain).then(|| u64::from_str_radix(digits, 16).ok())?
@@ -252,6 +262,9 @@ fn chunk_size(line: &Line<'_>) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Longer than what is kept of a line, together with what stands around it.
+    const LONG: &str = "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
 
     fn whole(bytes: &[u8]) -> Option<(u32, Offence)> {
         Framing::default().read(bytes)
@@ -338,7 +351,7 @@ mod tests {
         #[test]
         fn pieces_read_like_the_whole(
             parts in proptest::collection::vec(proptest::sample::select(vec![
-                "GET / HTTP/1.1\r\n", "content-length: 3\r\n", "transfer-encoding: chunked\r\n", "\r\n", "abc",
+                "GET / HTTP/1.1\r\n", "content-length: 3\r\n", "transfer-encoding: chunked\r\n", "\r\n", "abc", LONG, "content-length: ", "\r", "3\r\n",
                 "3\r\nabc\r\n", "0\r\n\r\n", "x: y\r\n", "x: y\n", "Content-Length : 1\r\n",
             ]), 0..12),
             step in 1_usize..9,
