@@ -1,6 +1,6 @@
 //! The PROXY protocol: whose connection it is, told by the balancer in front in the connection's first bytes.
 //!
-//! Path: [`super::introduction`] asks, before the protocol is found.
+//! Path: `super::introduction` asks, before the protocol is found.
 //!
 //! Pure: bytes in, an address out. Both versions of the specification (HAProxy, `proxy-protocol.txt`, 2020) are read: the
 //! line of version 1 (§2.1) and the binary header of version 2 (§2.2), whose extensions are skipped.
