@@ -176,19 +176,24 @@ def statuses(echo):
     print("16 statuses with their messages, one after two messages, an unknown method")
 
 
+def learns(echo):
+    """Each question waits for 5 s; a busy machine may need more than one."""
+    return any(echo.unary("WasCancelled")[0] == b"True" for _ in range(6))
+
+
 def endings(echo):
     call = echo.stream("Slow", timeout=0.6)
     left = float(next(call))
     expect("the deadline as the server knows it", 0 < left < 0.7, left)
     seen, _, _ = code_of("deadline", lambda: next(call))
     expect("a deadline", seen is grpc.StatusCode.DEADLINE_EXCEEDED, seen)
-    expect("the server learns of it", echo.unary("WasCancelled")[0] == b"True")
+    expect("the server learns of it", learns(echo))
     call = echo.stream("Slow")
     next(call)
     call.cancel()
     seen, _, _ = code_of("cancel", lambda: next(call))
     expect("a cancellation", seen is grpc.StatusCode.CANCELLED, seen)
-    expect("the server learns of it", echo.unary("WasCancelled")[0] == b"True")
+    expect("the server learns of it", learns(echo))
     print("deadline and cancellation, seen by both sides")
 
 
