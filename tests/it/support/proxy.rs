@@ -72,7 +72,10 @@ impl Proxy {
 
     /// Writes another text into the file, without asking for a reload.
     pub fn write(&self, yaml: &str) {
-        std::fs::write(self.path(), complete(yaml, self.directory.path())).unwrap();
+        // In one step: whoever follows the file must not read half of it.
+        let new = self.path().with_extension("new");
+        std::fs::write(&new, complete(yaml, self.directory.path())).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
     }
 
     /// The text that `yaml` becomes in the file.
