@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -92,14 +93,11 @@ impl AsyncWrite for Wire {
         if total > GATHERED {
             return stream.poll_write_vectored(cx, slices);
         }
-        let mut gathered = [0; GATHERED];
-        let mut rest = &mut gathered[..];
+        let mut gathered = SmallVec::<[u8; GATHERED]>::new();
         for slice in slices {
-            let (part, behind) = rest.split_at_mut(slice.len());
-            part.copy_from_slice(slice);
-            rest = behind;
+            gathered.extend_from_slice(slice);
         }
-        stream.poll_write(cx, &gathered[..total])
+        stream.poll_write(cx, &gathered)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -211,10 +211,9 @@ pub(super) async fn obeying<F: Future>(state: &ConnState, future: F) -> Result<F
     .await
 }
 
-/// A task's waker is the same for its whole life, so registering it once is enough.
 fn register_once(state: &ConnState, cx: &Context<'_>, registered: &mut bool) {
     if !*registered {
-        state.waker.register(cx.waker());
+        state.serve_by(cx.waker());
         *registered = true;
     }
 }

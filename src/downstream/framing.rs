@@ -7,8 +7,6 @@
 //! length. Nothing is copied but a line that the network has cut. Where this reading loses its way, the next request is
 //! refused: to disagree with hyper can cost a request, never an offence.
 
-use memchr::memchr;
-
 use crate::telemetry::protocol::Offence;
 
 /// Kept of a line that comes in pieces. No length or coding is longer; the others are not looked at.
@@ -69,7 +67,7 @@ impl Framing {
                 At::Body(left) => self.skip(bytes, left, At::Body, At::Start),
                 At::Chunk(left) => self.skip(bytes, left, At::Chunk, At::ChunkEnd),
                 At::Start | At::Field | At::ChunkSize | At::ChunkEnd | At::Trailer => {
-                    self.piece(bytes)
+                    self.lines(bytes)
                 }
             };
         }
@@ -83,14 +81,23 @@ impl Framing {
         bytes.get(step..).unwrap_or_default()
     }
 
-    /// Takes a line, or the part of it that is there.
-    fn piece<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some((line, rest)) =
-            memchr(b'\n', bytes).and_then(|end| Some((bytes.get(..end)?, bytes.get(end + 1..)?)))
-        else {
-            self.cut.push(bytes);
-            return &[];
-        };
+    /// Takes the lines that are there, and the part of the last one; gives what is no line.
+    fn lines<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut begin = 0;
+        for end in line_ends(bytes) {
+            self.whole(bytes.get(begin..end).unwrap_or_default());
+            begin = end + 1;
+            let body = matches!(self.at, At::Body(_) | At::Chunk(_) | At::Lost);
+            if body || self.offence.is_some() {
+                return bytes.get(begin..).unwrap_or_default();
+            }
+        }
+        self.cut.push(bytes.get(begin..).unwrap_or_default());
+        &[]
+    }
+
+    /// Takes a line whose end has come.
+    fn whole(&mut self, line: &[u8]) {
         if self.cut.last.is_none() {
             let proper = line.ends_with(b"\r");
             let text = line.strip_suffix(b"\r").unwrap_or(line);
@@ -103,7 +110,6 @@ impl Framing {
             let proper = last == Some(b'\r');
             self.line(&Line { text, proper });
         }
-        rest
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -215,6 +221,28 @@ impl Cut {
     }
 }
 
+/// Where each LF stands, looked for by eights: lines of a head are too short for a search that has to be started for each.
+fn line_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    for (place, byte) in last.iter_mut().zip(rest) {
+        *place = *byte;
+    }
+    let eights = eights.iter().copied().chain([last]).enumerate();
+    eights.flat_map(|(at, eight)| {
+        let other = u64::from_le_bytes(eight) ^ (ONES * u64::from(b'\n'));
+        // The highest bit of each byte that is zero, exactly: nothing is carried from byte to byte.
+        let low = ONES * 0x7f;
+        let mut ends = !(((other & low) + low) | other | low);
+        std::iter::from_fn(move || {
+            let found = (ends != 0).then(|| at * 8 + ends.trailing_zeros() as usize / 8);
+            ends &= ends.wrapping_sub(1);
+            found
+        })
+    })
+}
+
 /// Whether a connection's first line has the form of a request line, and neither its target nor its version is HTTP's: whoever
 /// begins so, be it with a broken preface of HTTP/2, would not understand an answer either. A long line is left to hyper, for
 /// only its beginning is kept.
@@ -259,121 +287,4 @@ fn chunk_size(line: &Line<'_>) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Longer than what is kept of a line, together with what stands around it.
-    const LONG: &str = "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
-
-    fn whole(bytes: &[u8]) -> Option<(u32, Offence)> {
-        Framing::default().read(bytes)
-    }
-
-    #[test]
-    fn what_hyper_does_not_tell_is_found_in_its_request() {
-        for (bytes, expected) in [
-            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
-            ("\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", None),
-            ("GET / HTTP/1.1\nhost: a\n\n", Some((1, Offence::BareLf))),
-            (
-                "INVALID CONNECTION PREFACE\r\n",
-                Some((1, Offence::NotHttp)),
-            ),
-            ("GET / HTTX/1.1\r\n\r\n", None),
-            ("GET a HTTP/1.1\r\n\r\n", None),
-            ("GET /\r\n\r\n", None),
-            (
-                "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
-                Some((1, Offence::BareLf)),
-            ),
-            (
-                "POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
-                Some((1, Offence::BothFramings)),
-            ),
-            (
-                "POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\nContent-Length:3\r\n\r\n",
-                Some((1, Offence::BothFramings)),
-            ),
-            (
-                "POST / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc",
-                Some((1, Offence::SeveralLengths)),
-            ),
-            (
-                "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n\nx\n\
-                 POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n11;a=b\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
-                 GET / HTTP/1.1\nhost: a\r\n\r\n",
-                Some((4, Offence::BareLf)),
-            ),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n13\r\n\r\ncontent-length: 1\r\n0\r\nx: y\r\n\r\n\
-                 GET / HTTP/1.1\nhost: a\r\n\r\n",
-                Some((2, Offence::BareLf)),
-            ),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
-                Some((2, Offence::Chunk)),
-            ),
-        ] {
-            assert_eq!(whole(bytes.as_bytes()), expected, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn bodies_are_skipped_whatever_is_in_them() {
-        let body = "content-length: 5\r\ntransfer-encoding: chunked\r\n\n\n";
-        let plain = format!(
-            "POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let chunked = format!(
-            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{:x} ;x\r\n{body}\r\n0\r\na: b\r\n\r\n",
-            body.len()
-        );
-        assert_eq!(whole(format!("{plain}{chunked}{plain}").as_bytes()), None);
-        let wrong = "GET / HTTP/1.1\nhost: a\r\n\r\n";
-        let all = format!("{plain}{chunked}{plain}{wrong}");
-        assert_eq!(whole(all.as_bytes()), Some((4, Offence::BareLf)));
-    }
-
-    #[test]
-    fn a_long_line_that_comes_in_pieces_is_not_kept() {
-        let mut framing = Framing::default();
-        framing.read(b"GET /");
-        for _ in 0..10_000 {
-            framing.read(b"aaaaaaaaaa");
-            assert!(framing.cut.text.len() <= LINE);
-        }
-    }
-
-    proptest! {
-        /// The network may cut anywhere.
-        #[test]
-        fn pieces_read_like_the_whole(
-            parts in proptest::collection::vec(proptest::sample::select(vec![
-                "GET / HTTP/1.1\r\n", "content-length: 3\r\n", "transfer-encoding: chunked\r\n", "\r\n", "abc", LONG, "content-length: ", "\r", "3\r\n",
-                "3\r\nabc\r\n", "0\r\n\r\n", "x: y\r\n", "x: y\n", "Content-Length : 1\r\n",
-            ]), 0..12),
-            step in 1_usize..9,
-        ) {
-            let bytes = parts.concat().into_bytes();
-            let mut framing = Framing::default();
-            for piece in bytes.chunks(step) {
-                framing.read(piece);
-            }
-            prop_assert_eq!(framing.read(b""), whole(&bytes));
-        }
-
-        /// Of a long line only a part is kept, so what is judged by all of it is not judged.
-        #[test]
-        fn long_first_lines_read_alike(length in 100_usize..150, step in 1_usize..150, end in "\r?\n", cr: bool) {
-            let tail = if cr { "\r" } else { "x" };
-            let bytes = format!("A {} {tail}{end}", "b".repeat(length)).into_bytes();
-            let mut framing = Framing::default();
-            for piece in bytes.chunks(step) {
-                framing.read(piece);
-            }
-            prop_assert_eq!(framing.read(b""), whole(&bytes));
-        }
-    }
-}
+mod tests;

@@ -122,6 +122,7 @@ impl Registry {
     /// Looks at every connection at `now`; `timeouts` tells the limits of a listener.
     pub fn sweep(&self, now: Instant, timeouts: impl Fn(ListenerId) -> Option<ListenerTimeouts>) {
         for entry in self.entries.lock().values_mut() {
+            entry.state.look();
             if let Some(order) = entry.look(now, &timeouts) {
                 entry.state.give(order);
             }

@@ -3,9 +3,9 @@
 //! Path: [`super::io`] and the exchanges note what happens with plain stores; [`super::registry`] looks at every
 //! connection a few times a second, sees what has not changed since, and gives orders. So a request sets no timer.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-
-use futures_util::task::AtomicWaker;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::task::Waker;
 
 use crate::proxy::ConnObserver;
 use crate::snapshot::ListenerId;
@@ -46,8 +46,8 @@ pub enum Phase {
 pub struct ConnState {
     /// Through which listener it came.
     pub listener: ListenerId,
-    /// Wakes the connection's task.
-    pub waker: AtomicWaker,
+    /// Wakes the connection's task, as often as it has to be.
+    waker: OnceLock<Waker>,
     order: AtomicU8,
     changes: AtomicU32,
     in_flight: AtomicU32,
@@ -64,6 +64,8 @@ pub struct ConnState {
     served: AtomicU32,
     /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
     offence: AtomicU64,
+    /// Its task is to be woken when somebody next looks at it.
+    awaited: AtomicBool,
     /// The last answer went out before its request was read to the end.
     unread: AtomicBool,
 }
@@ -73,7 +75,7 @@ impl ConnState {
     pub fn new(listener: ListenerId) -> Self {
         Self {
             listener,
-            waker: AtomicWaker::new(),
+            waker: OnceLock::new(),
             order: AtomicU8::new(Order::Serve as u8),
             changes: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -85,6 +87,7 @@ impl ConnState {
             last_frame: AtomicU8::new(0),
             served: AtomicU32::new(0),
             offence: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
             unread: AtomicBool::new(false),
         }
     }
@@ -157,7 +160,22 @@ impl ConnState {
     /// Gives an order; a stronger one is not taken back.
     pub fn give(&self, order: Order) {
         if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
-            self.waker.wake();
+            self.wake();
+        }
+    }
+
+    /// Notes whom to wake: a task's waker is the same for its whole life. What was ordered before is seen by a look at
+    /// [`Self::order`] after this.
+    pub fn serve_by(&self, waker: &Waker) {
+        let _ = self.waker.set(waker.clone());
+        // Either side sees what the other has written first.
+        fence(Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
         }
     }
 
@@ -185,6 +203,14 @@ impl ConnState {
     /// Whether it is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Wakes its task if that has asked for it.
+    pub fn look(&self) {
+        if self.awaited.load(Ordering::Relaxed) {
+            self.awaited.store(false, Ordering::Relaxed);
+            self.wake();
+        }
     }
 
     /// What it is doing.
@@ -250,7 +276,15 @@ impl ConnObserver for ConnState {
         }
     }
 
+    fn looks_again(&self) -> bool {
+        // Streams of HTTP/2 have tasks of their own, which nobody here knows.
+        let alone = !self.multiplexed.load(Ordering::Relaxed);
+        self.awaited.store(alone, Ordering::Relaxed);
+        alone
+    }
+
     fn exchange_ended(&self) {
+        self.awaited.store(false, Ordering::Relaxed);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.changed();
     }
@@ -288,6 +322,34 @@ mod tests {
         state.give(Order::Cut);
         state.give(Order::Finish);
         assert_eq!(state.order(), Order::Cut);
+    }
+
+    #[test]
+    fn the_task_is_woken_for_each_order() {
+        struct Count(AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = std::sync::Arc::new(Count(AtomicU32::new(0)));
+        let state = ConnState::new(ListenerId(0));
+        state.serve_by(&Waker::from(std::sync::Arc::clone(&count)));
+        state.give(Order::Finish);
+        state.give(Order::Finish);
+        state.give(Order::Cut);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_wait_is_looked_at_once_for_each_wish() {
+        let state = ConnState::new(ListenerId(0));
+        assert!(state.looks_again());
+        assert!(state.awaited.load(Ordering::Relaxed));
+        state.look();
+        assert!(!state.awaited.load(Ordering::Relaxed));
+        state.set_multiplexed();
+        assert!(!state.looks_again(), "streams have tasks of their own");
     }
 
     #[test]

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::attempts::Request;
-use super::body::Lease;
+use super::body::{EndpointBody, Lease};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::seen::{Field, Seen};
 use super::wait::{AttemptEnd, Reached, Wait, WaitFailure};
 use super::{trace, verdict};
 use crate::policy::deadline::Deadline;
@@ -27,12 +28,14 @@ use crate::upstream::admission::Admission;
 use crate::upstream::carrier::{Carrier, Speaks};
 use crate::upstream::endpoint::Endpoint;
 
-/// An answer's head, and the connection on which its body will come.
+/// An answer that has begun.
 pub struct Answer {
-    /// Head and body.
-    pub response: Response<Incoming>,
-    /// The connection.
-    pub lease: Lease,
+    /// Its head.
+    pub head: response::Parts,
+    /// Which fields it has.
+    pub seen: Seen,
+    /// Its body, with the connection on which it will come. Boxed, for an answer is handed on a dozen times.
+    pub body: Box<EndpointBody>,
 }
 
 /// An attempt without an answer.
@@ -70,44 +73,7 @@ const STALE: &str = "stale_connection";
 /// # Errors
 ///
 /// Every way in which no answer's head arrives; see [`ProxyError`].
-pub async fn attempt(target: Target<'_>, request: &mut Request) -> Result<Answer, Failed> {
-    let worker = target.exchange.engine.worker;
-    let sent = send(&target, request).await;
-    let mut admission = target.admission;
-    match sent {
-        Ok(Sent {
-            response,
-            connection,
-            elapsed,
-            now,
-        }) => {
-            let head = (response.status(), response.headers());
-            admission.answered(head, elapsed, now.into_std());
-            let lease = Lease {
-                connection,
-                admission,
-                worker,
-            };
-            Ok(Answer { response, lease })
-        }
-        Err(failed) => {
-            let now = Instant::now().into_std();
-            let upload = target.exchange.upload().map(|upload| upload.state());
-            admission.report(verdict::of(&failed.error, upload), failed.elapsed, now);
-            Err(failed)
-        }
-    }
-}
-
-/// An answer's head and what brought it.
-struct Sent {
-    response: Response<Incoming>,
-    connection: Carrier,
-    elapsed: Duration,
-    now: Instant,
-}
-
-async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed> {
+pub async fn attempt(target: Target<'_>, request: &mut Request<'_>) -> Result<Answer, Failed> {
     let exchange = target.exchange;
     let (upstream, endpoint) = (target.admission.upstream(), target.admission.endpoint());
     let carried = (exchange.engine.worker, target.speaks);
@@ -116,9 +82,16 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
     let mut pooled = Carrier::pooled(endpoint, upstream, carried, trace.started).await;
     let mut replayed = false;
     loop {
-        let mut connection = match pooled.take() {
-            Some(connection) => connection,
-            None => trace.connect(upstream, carried, end).await?,
+        let opened = match pooled.take() {
+            Some(connection) => Ok(connection),
+            None => trace.connect(upstream, carried, end).await,
+        };
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(failed) => {
+                drop(trace);
+                return Err(target.failed(failed));
+            }
         };
         let wait = Wait {
             exchange,
@@ -126,17 +99,12 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
             idle: upstream.idle_timeout,
             end,
         };
-        let failure = match wait.for_answer(&mut connection, request.take()).await {
+        let failure = match wait.for_answer(&mut connection, || request.copy()).await {
             Ok(response) => {
-                connection.learn_keep_alive(response.headers());
                 let elapsed = trace.answered(response.status());
-                let now = trace.started + elapsed;
-                return Ok(Sent {
-                    response,
-                    connection,
-                    elapsed,
-                    now,
-                });
+                let at = trace.started + elapsed;
+                drop(trace);
+                return Ok(target.answered(response, connection, (elapsed, at)));
             }
             Err(failure) => failure,
         };
@@ -146,7 +114,7 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
         // With it goes what it held of the request's body.
         drop(connection);
         match failure {
-            WaitFailure::Unsent(unsent, _) if stale => request.put_back(unsent),
+            WaitFailure::Unsent(_) if stale => {}
             WaitFailure::Refused(_) if again && content(exchange) != RequestContent::Gone => {
                 pooled = Carrier::pooled(endpoint, upstream, carried, Instant::now()).await;
             }
@@ -154,7 +122,9 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
                 let (error, sent) = failure.into_error(exchange);
                 let broken = matches!(error, ProxyError::UpstreamReset(_));
                 if !(stale && broken && may_replay(exchange, request)) {
-                    return Err(trace.fail(error, sent));
+                    let failed = trace.fail(error, sent);
+                    drop(trace);
+                    return Err(target.failed(failed));
                 }
             }
         }
@@ -164,11 +134,42 @@ async fn send(target: &Target<'_>, request: &mut Request) -> Result<Sent, Failed
     }
 }
 
+impl Target<'_> {
+    /// The answer that took so long and came at that time.
+    fn answered(
+        self,
+        response: Response<Incoming>,
+        mut connection: Carrier,
+        (elapsed, at): (Duration, Instant),
+    ) -> Answer {
+        let (head, incoming) = response.into_parts();
+        let seen = Seen::of(&head.headers);
+        if seen.has(Field::KeepAlive) {
+            connection.learn_keep_alive(&head.headers);
+        }
+        let mut admission = self.admission;
+        admission.answered((head.status, &head.headers), elapsed, at.into_std());
+        let lease = Lease {
+            connection,
+            admission,
+            worker: self.exchange.engine.worker,
+        };
+        let body = Box::new(EndpointBody::new(incoming, lease));
+        Answer { head, seen, body }
+    }
+
+    fn failed(mut self, failed: Failed) -> Failed {
+        let now = Instant::now().into_std();
+        let upload = self.exchange.upload().map(|upload| upload.state());
+        let verdict = verdict::of(&failed.error, upload);
+        self.admission.report(verdict, failed.elapsed, now);
+        failed
+    }
+}
+
 /// Whether a request that may have arrived on a stale connection can be sent once more.
-fn may_replay(exchange: &Exchange, request: &Request) -> bool {
-    request
-        .method()
-        .is_some_and(|method| replay::classify(method, content(exchange)) == Replay::Safe)
+fn may_replay(exchange: &Exchange, request: &Request<'_>) -> bool {
+    replay::classify(&request.head.method, content(exchange)) == Replay::Safe
 }
 
 fn content(exchange: &Exchange) -> RequestContent {
@@ -191,7 +192,11 @@ struct AttemptTrace<'a> {
 }
 
 impl<'a> AttemptTrace<'a> {
-    fn start(exchange: &'a Exchange, endpoint: &'a Arc<Endpoint>, request: &mut Request) -> Self {
+    fn start(
+        exchange: &'a Exchange,
+        endpoint: &'a Arc<Endpoint>,
+        request: &mut Request<'_>,
+    ) -> Self {
         // The first attempt begins with the request, as near as matters, unless it had to wait before.
         let first =
             exchange.note(|record| record.attempts.last().is_none() && record.queued.is_zero());
@@ -206,7 +211,7 @@ impl<'a> AttemptTrace<'a> {
             started,
             connect: None,
             tls: None,
-            span: trace::tell_attempt(exchange, request.head()),
+            span: trace::tell_attempt(exchange, &mut request.head.headers),
             told: false,
         }
     }

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Method;
 use http::request::Parts;
 use tokio::time::{Instant, sleep};
 
 use super::admit::endpoints::place;
 use super::attempt::{Answer, Failed, Target, attempt};
-use super::body::{BodyLimits, EndpointBody};
+use super::body::EndpointBody;
 use super::deadline;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::seen::Field;
 use super::wait::past;
 use crate::policy::deadline::Deadline;
 use crate::policy::retry::{self, Decision, Ended, Replayable, RetryPolicy, Situation};
@@ -27,88 +27,30 @@ use crate::upstream::carrier::Speaks;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::RequestBody;
 
-/// The request to send, and what is needed to send it again.
+/// The request to send, as often as it has to be sent.
 #[derive(Debug)]
-pub struct Request {
-    next: Option<Box<http::Request<RequestBody>>>,
-    /// The head, if the request may have to be sent again.
-    copy: Option<Parts>,
-    exchange: Arc<Exchange>,
+pub struct Request<'a> {
+    /// As the app is to see it; every try sends a copy.
+    pub head: &'a mut Parts,
+    exchange: &'a Exchange,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// For `exchange`, whose upload is the body, if it has one.
-    pub fn new(exchange: &Arc<Exchange>, head: Parts) -> Self {
-        let body = exchange
-            .upload()
-            .map_or_else(RequestBody::empty, |upload| upload.body());
-        Self {
-            next: Some(Box::new(http::Request::from_parts(head, body))),
-            copy: None,
-            exchange: Arc::clone(exchange),
-        }
+    pub fn new(exchange: &'a Exchange, head: &'a mut Parts) -> Self {
+        Self { head, exchange }
     }
 
-    /// The request for the next try.
-    pub fn take(&mut self) -> Box<http::Request<RequestBody>> {
-        let request = self.next.take().unwrap_or_else(|| self.again());
-        if self.copy.is_none() {
-            self.copy = Some(copy_of(&request));
-        }
-        request
-    }
-
-    /// What was taken and not sent.
-    pub fn put_back(&mut self, request: Box<http::Request<RequestBody>>) {
-        self.next = Some(request);
-    }
-
-    /// Its method, once it was taken.
-    pub fn method(&self) -> Option<&Method> {
-        self.copy.as_ref().map(|copy| &copy.method)
-    }
-
-    /// The headers of the next try.
-    pub(super) fn head(&mut self) -> Option<&mut http::HeaderMap> {
-        match (&mut self.next, &mut self.copy) {
-            (Some(next), _) => Some(next.headers_mut()),
-            (None, copy) => copy.as_mut().map(|copy| &mut copy.headers),
-        }
-    }
-
-    fn again(&self) -> Box<http::Request<RequestBody>> {
-        let body = self
-            .exchange
-            .upload()
-            .map_or_else(RequestBody::empty, |upload| upload.body());
-        let mut request = http::Request::new(body);
-        if let Some(copy) = &self.copy {
-            fill(&mut request, copy);
-        }
-        Box::new(request)
+    /// A copy for the next try.
+    pub fn copy(&self) -> http::Request<RequestBody> {
+        let upload = self.exchange.upload();
+        let body = upload.map_or_else(RequestBody::empty, |upload| upload.body());
+        http::Request::from_parts(self.head.clone(), body)
     }
 
     fn is_idempotent(&self) -> bool {
-        self.copy
-            .as_ref()
-            .is_some_and(|copy| retry::is_idempotent(&copy.method, &copy.headers))
+        retry::is_idempotent(&self.head.method, &self.head.headers)
     }
-}
-
-fn copy_of<B>(request: &http::Request<B>) -> Parts {
-    let mut copy = http::Request::new(());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    copy.into_parts().0
-}
-
-fn fill<B>(request: &mut http::Request<B>, head: &Parts) {
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = head.headers.clone();
-    *request.extensions_mut() = head.extensions.clone();
 }
 
 /// What the route says about attempts.
@@ -131,11 +73,8 @@ pub struct Plan<'a> {
 /// # Errors
 ///
 /// The last attempt's; see [`ProxyError`].
-pub async fn send(
-    exchange: &Exchange,
-    plan: &Plan<'_>,
-    mut request: Request,
-) -> Result<Answer, ProxyError> {
+pub async fn send(plan: &Plan<'_>, mut request: Request<'_>) -> Result<Answer, ProxyError> {
+    let exchange = request.exchange;
     let mut attempts = Attempts {
         exchange,
         plan,
@@ -152,10 +91,8 @@ pub async fn send(
         };
         match outcome {
             Ok(answer) => {
-                attempts
-                    .tried
-                    .push(Arc::clone(answer.lease.admission.endpoint()));
-                discard(answer).await;
+                attempts.tried.extend(answer.body.endpoint().cloned());
+                discard(answer.body).await;
             }
             Err(failed) => attempts.tried.push(failed.endpoint),
         }
@@ -180,7 +117,10 @@ impl Attempts<'_> {
     }
 
     /// The next attempt. An error is one that no attempt was made for.
-    async fn next(&mut self, request: &mut Request) -> Result<Result<Answer, Failed>, ProxyError> {
+    async fn next(
+        &mut self,
+        request: &mut Request<'_>,
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
         let Plan {
             upstream, deadline, ..
         } = self.plan;
@@ -196,9 +136,7 @@ impl Attempts<'_> {
         }
         let end = deadline.end().map(|(end, _)| Instant::from_std(end));
         let admission = place(self.exchange, upstream, &self.tried, now, end).await?;
-        if let Some(headers) = request.head() {
-            deadline::tell(self.exchange, deadline, headers, now);
-        }
+        deadline::tell(self.exchange, deadline, &mut request.head.headers, now);
         self.made += 1;
         let target = Target {
             exchange: self.exchange,
@@ -210,15 +148,15 @@ impl Attempts<'_> {
         Ok(attempt(target, request).await)
     }
 
-    fn decide(&self, outcome: &Result<Answer, Failed>, request: &Request) -> Decision {
+    fn decide(&self, outcome: &Result<Answer, Failed>, request: &Request<'_>) -> Decision {
         let ended = match outcome {
-            Ok(answer) if answer.response.status().is_success() && !is_grpc_failure(answer) => {
+            Ok(answer) if answer.head.status.is_success() && !is_grpc_failure(answer) => {
                 return Decision::Stands(None);
             }
             Ok(answer) => Ended::Answer {
-                status: answer.response.status(),
-                grpc: retry::grpc_status(answer.response.headers()),
-                hint: retry::hint(answer.response.headers()),
+                status: answer.head.status,
+                grpc: retry::grpc_status(&answer.head.headers),
+                hint: retry::hint(&answer.head.headers),
             },
             Err(failed) => failed.ended,
         };
@@ -270,20 +208,16 @@ impl Attempts<'_> {
 }
 
 fn is_grpc_failure(answer: &Answer) -> bool {
-    retry::grpc_status(answer.response.headers()).is_some_and(|code| code != 0)
+    answer.seen.has(Field::GrpcStatus)
+        && retry::grpc_status(&answer.head.headers).is_some_and(|code| code != 0)
 }
 
 /// The most that is read of an answer which nobody will see, in order to keep its connection.
 const DISCARDED: usize = 64 * 1024;
 
 /// Reads what is there of an answer's body; if that is all of it, the connection goes back to its pool.
-async fn discard(answer: Answer) {
-    let Answer { response, lease } = answer;
-    let limits = BodyLimits {
-        deadline: Deadline::default(),
-        idle: lease.admission.upstream().idle_timeout,
-    };
-    let mut body = Box::new(EndpointBody::new(response.into_body(), lease, limits, None));
+async fn discard(mut body: Box<EndpointBody>) {
+    body.begin(Deadline::default(), None);
     let mut read = 0;
     poll_fn(|cx| {
         while let Poll::Ready(Some(Ok(frame))) = body.poll(cx) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-pub use endpoint::{BodyLimits, EndpointBody, Lease};
+pub use endpoint::{EndpointBody, Lease};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -41,13 +41,9 @@ pub enum OnBreak {
 }
 
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is an endpoint's, and a box for it would cost each of them an allocation"
-)]
 enum Content {
     Full(Option<Bytes>),
-    Endpoint(EndpointBody),
+    Endpoint(Box<EndpointBody>),
 }
 
 impl ProxyBody {
@@ -62,7 +58,7 @@ impl ProxyBody {
     }
 
     /// The body of an endpoint's answer.
-    pub fn endpoint(body: EndpointBody, on_break: OnBreak) -> Self {
+    pub fn endpoint(body: Box<EndpointBody>, on_break: OnBreak) -> Self {
         Self {
             content: Content::Endpoint(body),
             exchange: None,

@@ -68,35 +68,9 @@ impl Exchange {
         let route = Arc::clone(&listener.no_route);
         connection.observer.exchange_started();
         let (method, uri) = head;
-        let record = RequestRecord {
-            client: connection.peer.ip().to_canonical(),
-            method,
-            uri,
-            request_id: None,
-            trace,
-            route,
-            upstream: None,
-            attempts: Attempts::default(),
-            status: None,
-            reason: None,
-            cause: None,
-            limit: None,
-            limit_at: None,
-            not_retried: None,
-            queued: Duration::ZERO,
-            observed: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            first_byte: None,
-            duration: Duration::ZERO,
-            probe: false,
-            headers: None,
-            config: Arc::clone(&snapshot.hash),
-        };
         Arc::new(Self {
             engine: Arc::clone(engine),
             connection: Arc::clone(connection),
-            snapshot,
             listener,
             started: Instant::now(),
             trace,
@@ -104,7 +78,32 @@ impl Exchange {
             upload: OnceLock::new(),
             bytes_out: AtomicU64::new(0),
             piped_in: AtomicU64::new(0),
-            record: Mutex::new(record),
+            record: Mutex::new(RequestRecord {
+                client: connection.peer.ip().to_canonical(),
+                method,
+                uri,
+                request_id: None,
+                trace,
+                route,
+                upstream: None,
+                attempts: Attempts::default(),
+                status: None,
+                reason: None,
+                cause: None,
+                limit: None,
+                limit_at: None,
+                not_retried: None,
+                queued: Duration::ZERO,
+                observed: None,
+                bytes_in: 0,
+                bytes_out: 0,
+                first_byte: None,
+                duration: Duration::ZERO,
+                probe: false,
+                headers: None,
+                config: Arc::clone(&snapshot.hash),
+            }),
+            snapshot,
         })
     }
 
@@ -139,8 +138,8 @@ impl Exchange {
         let mut record = self.record.lock();
         if record.reason.is_none() {
             record.reason = Some(error.reason());
-            record.cause = error.cause();
-            record.limit = limits::reached(&self.snapshot, &record, error);
+            record.cause = error.cause().map(Into::into);
+            record.limit = limits::reached(&self.snapshot, &record, error).map(Box::new);
             let places = &self.snapshot.config.places;
             record.limit_at = (record.limit.as_ref()).and_then(|it| places.find(&it.key));
         }

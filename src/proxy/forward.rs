@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
+use http::{HeaderValue, Method, Response, StatusCode, Version, request, response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::action::{self, Step};
 use super::attempt::Answer;
 use super::attempts::{self, Plan};
-use super::body::{BodyLimits, EndpointBody, OnBreak, ProxyBody};
+use super::body::{OnBreak, ProxyBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::seen::Seen;
+use super::stack::Received;
 use super::unread::Unread;
 use super::{admit, deadline, headers, mirror, upgrade, verdict};
 use crate::policy::deadline::Deadline;
@@ -33,14 +34,14 @@ use crate::upstream::request_body::{Upload, UploadState};
 /// When there is no answer to pass on; see [`ProxyError`].
 pub async fn forward(
     exchange: Arc<Exchange>,
-    request: Request<Incoming>,
+    mut request: Box<Received>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
-    let (mut head, body) = request.into_parts();
+    let head = &mut request.head;
     let seen = Seen::of(&head.headers);
-    let mut body = Unread::new(body, seen);
-    check(&exchange, &head, seen)?;
-    let path = action::normal_path(&exchange.listener, &head)?;
-    let entry = action::find(&exchange.listener, &head, path.as_ref());
+    let mut body = Unread::new(request.body, seen);
+    check(&exchange, head, seen)?;
+    let path = action::normal_path(&exchange.listener, head)?;
+    let entry = action::find(&exchange.listener, head, path.as_ref());
     let entry = entry.ok_or(ProxyError::NoRoute)?;
     let route = &*entry.route;
     let upstream = route.target(&head.headers);
@@ -49,24 +50,24 @@ pub async fn forward(
     let deadline = deadline::read(&exchange, route.timeout, &head.headers, seen);
 
     let version = head.version;
-    let speaks = headers::speaks(upstream.map(Arc::as_ref), &head, seen);
-    let protocol = headers::requested_upgrade(&head, seen).filter(|_| speaks == Speaks::Http1);
-    let wish = upgrade::wish(&mut head, protocol.as_ref());
-    let trailers = speaks == Speaks::Http2 && headers::takes_trailers(&head, seen);
-    headers::prepare_request(&exchange, &mut head, seen, protocol);
+    let speaks = headers::speaks(upstream.map(Arc::as_ref), head, seen);
+    let protocol = headers::requested_upgrade(head, seen).filter(|_| speaks == Speaks::Http1);
+    let wish = upgrade::wish(head, protocol.as_ref());
+    let trailers = speaks == Speaks::Http2 && headers::takes_trailers(head, seen);
+    headers::prepare_request(&exchange, head, seen, protocol);
     if trailers {
         head.headers
             .insert(TE, HeaderValue::from_static("trailers"));
     }
     let end = deadline.end().map(|(end, _)| Instant::from_std(end));
-    admit::route(&exchange, &route.limits, &head, end).await?;
-    let (forward, answer_rules) = match action::act(&exchange, entry, &mut head, path)? {
+    admit::route(&exchange, &route.limits, head, end).await?;
+    let (forward, answer_rules) = match action::act(&exchange, entry, head, path)? {
         Step::Answer(response) => return Ok(*response),
         Step::Forward(forward, answer_rules) => (forward, answer_rules),
     };
     let upstream = upstream.ok_or_else(|| ProxyError::NoEndpoint(Box::default()))?;
     admit::upstream(&exchange, upstream, end).await?;
-    let tap = mirror::copy(&exchange, &forward.mirrors, &head, body.get());
+    let tap = mirror::copy(&exchange, &forward.mirrors, head, body.get());
     if let Some(body) = body.take() {
         exchange.open_upload(body, route, tap);
     }
@@ -78,8 +79,8 @@ pub async fn forward(
         deadline,
         speaks,
     };
-    let answer = attempts::send(&exchange, &plan, attempts::Request::new(&exchange, head)).await?;
-    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let answer = attempts::send(&plan, attempts::Request::new(&exchange, head)).await?;
+    if answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
         let mut response = upgrade::switch(&exchange, wish, answer)?;
         answer_rules.apply(response.headers_mut());
         return Ok(response);
@@ -132,21 +133,19 @@ fn pass_on(
     upload: Option<Arc<Upload>>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
-        response,
-        mut lease,
+        mut head,
+        seen,
+        mut body,
     } = answer;
     if upload
         .as_ref()
         .is_some_and(|upload| upload.state() != UploadState::Complete)
     {
-        lease.connection.detach();
+        body.detach();
     }
-    let (mut head, incoming) = response.into_parts();
-    headers::prepare_response(&mut head).inspect_err(|error| {
-        let now = Instant::now().into_std();
-        lease.admission.broke_off(verdict::of(error, None), now);
-    })?;
-    if version == Version::HTTP_10 && incoming.size_hint().exact().is_none() {
+    headers::prepare_response(&mut head, seen)
+        .inspect_err(|error| body.say(verdict::of(error, None)))?;
+    if version == Version::HTTP_10 && !body.has_length() {
         // Without chunks its end is the connection's end; this version keeps hyper from promising otherwise.
         head.version = version;
     }
@@ -154,13 +153,10 @@ fn pass_on(
     if let Some(upload) = upload.as_ref().filter(|_| stream) {
         upload.unhurried();
     }
-    let limits = BodyLimits {
-        deadline: if stream {
-            deadline.of_stream()
-        } else {
-            deadline
-        },
-        idle: lease.admission.upstream().idle_timeout,
+    let deadline = if stream {
+        deadline.of_stream()
+    } else {
+        deadline
     };
     // HTTP/1 would need to announce the trailers, and its client to read them.
     let on_break = if version == Version::HTTP_2 && content(&head.headers) == Content::Grpc {
@@ -168,7 +164,7 @@ fn pass_on(
     } else {
         OnBreak::Cut
     };
-    let body = EndpointBody::new(incoming, lease, limits, upload);
+    body.begin(deadline, upload);
     Ok(Response::from_parts(
         head,
         ProxyBody::endpoint(body, on_break),

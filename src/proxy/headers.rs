@@ -172,8 +172,7 @@ pub fn prepare_request(
 /// # Errors
 ///
 /// [`ProxyError::UpstreamFraming`]: hyper reads it in one way, and the client could read it in another.
-pub fn prepare_response(head: &mut http::response::Parts) -> Result<(), ProxyError> {
-    let seen = Seen::of(&head.headers);
+pub fn prepare_response(head: &mut http::response::Parts, seen: Seen) -> Result<(), ProxyError> {
     if seen.has(Field::ContentLength) {
         let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
         let one = lengths.next().filter(|_| lengths.next().is_none());

@@ -135,8 +135,8 @@ impl Copy {
             permit,
         } = self;
         outcome.result = MirrorResult::Failed;
-        let request = Box::new(Request::from_parts(head, RequestBody::full(body)));
-        let exchanged = timeout(limit, exchange_with(&upstream, engine.worker, request));
+        let exchanged = exchange_with(&upstream, engine.worker, (head, body));
+        let exchanged = timeout(limit, exchanged);
         // The end of a drain does not wait for copies.
         outcome.result = match engine.cut.run_until_cancelled(exchanged).await {
             Some(Ok(result)) => result,
@@ -184,7 +184,7 @@ impl Tap for Copying {
 async fn exchange_with(
     upstream: &Arc<Upstream>,
     worker: usize,
-    mut request: Box<Request<RequestBody>>,
+    (mut head, body): (Parts, Bytes),
 ) -> MirrorResult {
     let started = Instant::now();
     let Ok(admission) = upstream.enter(&[], started.into_std()) else {
@@ -197,11 +197,12 @@ async fn exchange_with(
     let Some(endpoint) = waiting.endpoint() else {
         return MirrorResult::Failed;
     };
-    let takes_trailers = request.headers_mut().remove(TE);
-    let speaks = upstream.speaks(|| takes_trailers.is_some() && is_grpc(request.headers()));
+    let takes_trailers = head.headers.remove(TE);
+    let speaks = upstream.speaks(|| takes_trailers.is_some() && is_grpc(&head.headers));
     if let (Speaks::Http2, Some(trailers)) = (speaks, takes_trailers) {
-        request.headers_mut().insert(TE, trailers);
+        head.headers.insert(TE, trailers);
     }
+    let request = || Request::from_parts(head.clone(), RequestBody::full(body.clone()));
     let carried = (worker, speaks);
     let mut pooled = Carrier::pooled(&endpoint, upstream, carried, started).await;
     loop {
@@ -221,7 +222,7 @@ async fn exchange_with(
                 waiting.answered(connection, response, worker).await;
                 return MirrorResult::Answered;
             }
-            Err(SendFailure::Unsent(unsent, _)) if connection.is_reused() => request = unsent,
+            Err(SendFailure::Unsent(_)) if connection.is_reused() => {}
             Err(_) => {
                 waiting.failed(Failure::Reset);
                 endpoint.metrics.attempt(AttemptResult::Reset);

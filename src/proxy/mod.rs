@@ -36,6 +36,7 @@ pub mod wait;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,9 @@ pub struct ConnInfo {
     pub held: Box<dyn Any + Send + Sync>,
 }
 
+/// How long a wait may go on before anybody looks at it, if its connection [looks again](ConnObserver::looks_again).
+pub const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Told when exchanges begin and end on a connection.
 pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     /// The head of a request has arrived.
@@ -93,6 +97,10 @@ pub trait ConnObserver: Send + Sync + std::fmt::Debug {
     fn answer_taken(&self) {}
     /// Whether the answer about to be sent has to say that it is the connection's last.
     fn says_good_bye(&self) -> bool;
+    /// Polls what is under way on the connection again within [`LOOK_AGAIN`], once, if it can do that.
+    fn looks_again(&self) -> bool {
+        false
+    }
     /// What the head of the request that has just begun broke, as far as its bytes tell what its fields do not.
     fn offence(&self) -> Option<Offence>;
     /// A request was answered whose body was not read, or not to the end. If that ends the connection, its client may

@@ -265,7 +265,11 @@ fn body(exchange: &Exchange, record: &RequestRecord, error: &ProxyError, trusted
 
 fn message_with_limit(record: &RequestRecord, error: &ProxyError) -> String {
     let message = message(record, error);
-    match record.limit.as_ref().filter(|_| error.refusal().is_none()) {
+    match record
+        .limit
+        .as_deref()
+        .filter(|_| error.refusal().is_none())
+    {
         Some(Limit { key, value }) => format!("{message}; `{key}` is {value}"),
         None => message,
     }

@@ -41,6 +41,8 @@ pub enum Field {
     Claim = 1024,
     /// `grpc-timeout`
     GrpcTimeout = 2048,
+    /// `grpc-status`
+    GrpcStatus = 4096,
 }
 
 impl Seen {
@@ -78,6 +80,7 @@ fn field(name: &HeaderName) -> Option<Field> {
         "x-request-id" => Field::RequestId,
         "forwarded" => Field::Claim,
         "grpc-timeout" => Field::GrpcTimeout,
+        "grpc-status" => Field::GrpcStatus,
         name if name.starts_with("x-forwarded-") => Field::Claim,
         _ => return None,
     })

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -42,8 +43,17 @@ pub struct Arrival<B = Incoming> {
     pub snapshot: Arc<Snapshot>,
 }
 
+/// A request that has been taken on. It stays where it is from here on, while layer hands it to layer.
+#[derive(Debug)]
+pub struct Received<B = Incoming> {
+    /// Its head, which becomes what the app is to see.
+    pub head: Parts,
+    /// Its body.
+    pub body: B,
+}
+
 /// A request and its exchange.
-pub type Opened<B = Incoming> = (Arc<Exchange>, Request<B>);
+pub type Opened<B = Incoming> = (Arc<Exchange>, Box<Received<B>>);
 
 /// The whole stack.
 pub fn stack()
@@ -103,11 +113,14 @@ where
             connection,
             snapshot,
         } = arrival;
-        let head = (request.method().clone(), request.uri().clone());
-        let owed = Owed::by(&request);
-        let trace = trace::begin(&snapshot, request.headers());
-        let exchange = Exchange::open(&engine, &connection, snapshot, head, trace);
-        exchange.look_at(request.headers());
+        let (head, body) = request.into_parts();
+        let request = Box::new(Received { head, body });
+        let Received { head, body } = &*request;
+        let owed = Owed::by(head, body);
+        let trace = trace::begin(&snapshot, &head.headers);
+        let asked = (head.method.clone(), head.uri.clone());
+        let exchange = Exchange::open(&engine, &connection, snapshot, asked, trace);
+        exchange.look_at(&head.headers);
         Recorded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange: Some(exchange),
@@ -212,7 +225,7 @@ where
     }
 
     fn call(&mut self, (exchange, request): Opened<B>) -> Responded<S::Future> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(&request.head);
         Responded {
             inner: self.inner.call((Arc::clone(&exchange), request)),
             exchange,

@@ -55,9 +55,9 @@ impl CopySpan {
 }
 
 /// Makes a new span the parent of whoever gets `headers`, and gives its id.
-pub fn tell_attempt(exchange: &Exchange, headers: Option<&mut HeaderMap>) -> Option<SpanId> {
+pub fn tell_attempt(exchange: &Exchange, headers: &mut HeaderMap) -> Option<SpanId> {
     let (tracing, trace) = (exchange.snapshot.tracing.as_ref()?, exchange.trace?);
     let span = SpanId::random();
-    tracing.tell(headers?, &trace, span);
+    tracing.tell(headers, &trace, span);
     Some(span)
 }

@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
+use http::Version;
 use http::header::EXPECT;
-use http::{Request, Version};
+use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -47,11 +48,11 @@ pub enum Left {
 }
 
 impl Owed {
-    /// What `request` owes.
-    pub fn by<B: Body>(request: &Request<B>) -> Self {
-        if request.body().is_end_stream() || request.version() > Version::HTTP_11 {
+    /// What a request owes.
+    pub fn by<B: Body>(head: &Parts, body: &B) -> Self {
+        if body.is_end_stream() || head.version > Version::HTTP_11 {
             Self::Nothing
-        } else if request.headers().contains_key(EXPECT) {
+        } else if head.headers.contains_key(EXPECT) {
             Self::AwaitedBody
         } else {
             Self::Body

@@ -73,11 +73,14 @@ pub fn switch(
     answer: Answer,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let Answer {
-        response,
-        mut lease,
+        mut head,
+        seen,
+        body,
     } = answer;
+    // HTTP/2 knows no 101, and hyper takes it for an error of the protocol: a connection there is.
+    let mut lease = body.into_lease().ok_or(ProxyError::UnaskedUpgrade)?;
     let now = Instant::now().into_std();
-    let wish = wish.filter(|wish| wish.holds(response.headers()));
+    let wish = wish.filter(|wish| wish.holds(&head.headers));
     let Some(client) = wish.map(|wish| wish.client) else {
         let error = ProxyError::UnaskedUpgrade;
         let elapsed = exchange.started.elapsed();
@@ -86,14 +89,12 @@ pub fn switch(
             .report(verdict::of(&error, None), elapsed, now);
         return Err(error);
     };
-    // HTTP/2 knows no 101, and hyper takes it for an error of the protocol.
     let Carrier::Connection(connection) = lease.connection else {
         return Err(ProxyError::UnaskedUpgrade);
     };
     lease.admission.complete(now);
-    let protocol = response.headers().get(UPGRADE).cloned();
-    let (mut head, _) = response.into_parts();
-    headers::prepare_response(&mut head)?;
+    let protocol = head.headers.get(UPGRADE).cloned();
+    headers::prepare_response(&mut head, seen)?;
     head.headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {

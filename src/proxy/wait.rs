@@ -2,14 +2,18 @@
 //!
 //! Path: [`super::attempt`]. Every end by time says which clock it was.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::LOOK_AGAIN;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::policy::deadline::{Clock, Deadline};
@@ -95,7 +99,7 @@ pub struct Wait<'a> {
 /// Why there is no head.
 pub enum WaitFailure {
     /// Not a byte was sent.
-    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    Unsent(hyper::Error),
     /// The endpoint promises that it has done nothing about it.
     Refused(hyper::Error),
     /// The connection broke.
@@ -105,41 +109,57 @@ pub enum WaitFailure {
 }
 
 impl Wait<'_> {
-    /// Sends `request` on `connection` and waits for the head of its answer.
+    /// Sends what `request` makes on `connection` and waits for the head of its answer.
     pub async fn for_answer(
         &self,
         connection: &mut Carrier,
-        request: Box<Request<RequestBody>>,
+        request: impl FnOnce() -> Request<RequestBody>,
     ) -> Result<Response<Incoming>, WaitFailure> {
         let mut silent_since = self.since;
-        let mut taken = self.exchange.upload().map_or(0, |upload| upload.bytes());
-        let sending = connection.send(request);
-        tokio::pin!(sending);
-        let timer = sleep_until(self.next(silent_since, self.since));
-        tokio::pin!(timer);
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut sending => return answer.map_err(|failure| match failure {
-                    SendFailure::Unsent(request, error) => WaitFailure::Unsent(request, error),
-                    SendFailure::Refused(error) => WaitFailure::Refused(error),
-                    SendFailure::Broken(error) => WaitFailure::Broken(error),
-                }),
-                // An endpoint that never lets us wait uses up the task's share of time, which must not stop the clock.
-                () = unconstrained(&mut timer) => {
-                    let now = Instant::now();
-                    let uploaded = self.exchange.upload().map_or(0, |upload| upload.bytes());
-                    if uploaded > taken {
-                        taken = uploaded;
-                        silent_since = now;
-                    }
-                    if let Some(error) = self.overdue(silent_since, now) {
-                        return Err(WaitFailure::Timer(error));
-                    }
-                    timer.as_mut().reset(self.next(silent_since, now));
-                }
+        let mut taken = self.uploaded();
+        let mut sending = pin!(connection.send(request));
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut looked_after = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+                return Poll::Ready(answer.map_err(WaitFailure::from));
             }
-        }
+            loop {
+                let timer = match &mut timer {
+                    Some(timer) => timer,
+                    timer => {
+                        let next = self.next(silent_since, self.since);
+                        if !looked_after && self.is_looked_after_until(next) {
+                            looked_after = true;
+                            return Poll::Pending;
+                        }
+                        timer.insert(Box::pin(sleep_until(next)))
+                    }
+                };
+                // An endpoint that never lets us wait uses up the task's share of time, which must not stop the clock.
+                ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
+                let now = Instant::now();
+                if self.uploaded() > taken {
+                    taken = self.uploaded();
+                    silent_since = now;
+                }
+                if let Some(error) = self.overdue(silent_since, now) {
+                    return Poll::Ready(Err(WaitFailure::Timer(error)));
+                }
+                timer.as_mut().reset(self.next(silent_since, now));
+            }
+        })
+        .await
+    }
+
+    /// Whether somebody polls again, unasked, in time to set a timer for `next`. So most answers come without one.
+    fn is_looked_after_until(&self, next: Instant) -> bool {
+        next.saturating_duration_since(self.since) > LOOK_AGAIN * 2
+            && self.exchange.connection.observer.looks_again()
+    }
+
+    fn uploaded(&self) -> u64 {
+        self.exchange.upload().map_or(0, |upload| upload.bytes())
     }
 
     fn next(&self, silent_since: Instant, now: Instant) -> Instant {
@@ -168,12 +188,22 @@ impl Wait<'_> {
     }
 }
 
+impl From<SendFailure> for WaitFailure {
+    fn from(failure: SendFailure) -> Self {
+        match failure {
+            SendFailure::Unsent(error) => Self::Unsent(error),
+            SendFailure::Refused(error) => Self::Refused(error),
+            SendFailure::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
 impl WaitFailure {
     /// As an error of the exchange, and whether certainly nothing was sent.
     pub fn into_error(self, exchange: &Exchange) -> (ProxyError, Reached) {
         let (error, sent) = match self {
             Self::Timer(error) => return (error, Reached::Perhaps),
-            Self::Unsent(_, error) | Self::Refused(error) => (error, Reached::No),
+            Self::Unsent(error) | Self::Refused(error) => (error, Reached::No),
             Self::Broken(error) => (error, Reached::Perhaps),
         };
         let upload = exchange.upload();

@@ -37,9 +37,9 @@ pub struct RequestRecord {
     /// Why the proxy answered itself or cut the exchange; a code of the closed list.
     pub reason: Option<Reason>,
     /// What the system said below the reason.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
     /// The limit of the configuration behind the reason.
-    pub limit: Option<Limit>,
+    pub limit: Option<Box<Limit>>,
     /// The file and line of that limit: `outrigger.yaml:12`; with `(default)` behind it where nothing is written, and then
     /// the line of the section that it would be written in.
     pub limit_at: Option<Box<str>>,

@@ -90,7 +90,7 @@ impl Carrier {
         }
     }
 
-    /// Sends `request` and waits for the head of its answer. Dropping the future gives up the request; the carrier must be
+    /// Sends what `request` makes and waits for the head of its answer. Dropping the future gives up the request; the carrier must be
     /// dropped, too.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Carrier {
     /// See [`SendFailure`].
     pub async fn send(
         &mut self,
-        request: Box<Request<RequestBody>>,
+        request: impl FnOnce() -> Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendFailure> {
         match self {
             Self::Connection(connection) => connection.send(request).await,

@@ -86,7 +86,7 @@ impl Wake for Gate {
 #[derive(Debug)]
 pub enum SendFailure {
     /// Not a byte of it was written, so it can be sent again whatever it is.
-    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    Unsent(hyper::Error),
     /// The peer promises that the app has seen nothing of it.
     Refused(hyper::Error),
     /// It may have reached the app.
@@ -149,7 +149,7 @@ impl Connection {
         self.peer_idle_timeout
     }
 
-    /// Sends `request` and waits for the head of its answer.
+    /// Sends what `request` makes and waits for the head of its answer.
     ///
     /// Cancel-safe in the sense that dropping the future leaves the connection unusable: drop it, too.
     ///
@@ -158,10 +158,10 @@ impl Connection {
     /// See [`SendFailure`].
     pub async fn send(
         &mut self,
-        request: Box<Request<RequestBody>>,
+        request: impl FnOnce() -> Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendFailure> {
         let Self { sender, driver, .. } = self;
-        let answer = driver.gate.quietly(|| sender.try_send_request(*request));
+        let answer = (driver.gate).quietly(|| sender.try_send_request(request()));
         // Outside the cooperative budget: a ready future out of budget would ask a waker that does nothing to poll it again.
         let mut answer = pin!(unconstrained(answer));
         let outcome = poll_fn(|cx| {
@@ -176,7 +176,7 @@ impl Connection {
         })
         .await;
         outcome.map_err(|mut error| match error.take_message() {
-            Some(request) => SendFailure::Unsent(Box::new(request), error.into_error()),
+            Some(_) => SendFailure::Unsent(error.into_error()),
             None => SendFailure::Broken(error.into_error()),
         })
     }

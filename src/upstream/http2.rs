@@ -17,7 +17,7 @@ use std::time::Duration;
 use errors::is_unprocessed;
 pub use errors::{is_protocol_error, reason};
 use futures_util::task::AtomicWaker;
-use http::header::{HOST, HeaderValue};
+use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -277,19 +277,6 @@ impl Shared {
     }
 }
 
-/// And back, for a request that was not sent.
-fn translate_back(request: &mut Request<RequestBody>) {
-    let parts = std::mem::take(request.uri_mut()).into_parts();
-    let host = parts
-        .authority
-        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(host) = host {
-        request.headers_mut().insert(HOST, host);
-    }
-    *request.uri_mut() = parts.path_and_query.map(Uri::from).unwrap_or_default();
-    *request.version_mut() = http::Version::HTTP_11;
-}
-
 /// One request's share of a connection. Dropped, it ends what is not complete, and gives its place to another.
 #[derive(Debug)]
 pub struct Stream {
@@ -321,15 +308,16 @@ impl Stream {
         self.reused && self.connection.has_ended()
     }
 
-    /// Sends `request` and waits for the head of its answer.
+    /// Sends what `request` makes and waits for the head of its answer.
     ///
     /// # Errors
     ///
     /// See [`SendFailure`].
     pub async fn send(
         &mut self,
-        mut request: Box<Request<RequestBody>>,
+        request: impl FnOnce() -> Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendFailure> {
+        let mut request = request();
         self.connection.translate(&mut request);
         if !http_body::Body::is_end_stream(request.body()) {
             let cut = Arc::new(Cut::default());
@@ -338,14 +326,11 @@ impl Stream {
             self.cut = Some(cut);
         }
         let mut sender = self.connection.sender.clone();
-        let outcome = sender.try_send_request(*request).await;
+        let outcome = sender.try_send_request(request).await;
         outcome
             .inspect(|_| self.connection.served.store(true, Ordering::Relaxed))
             .map_err(|mut error| match error.take_message() {
-                Some(mut request) => {
-                    translate_back(&mut request);
-                    SendFailure::Unsent(Box::new(request), error.into_error())
-                }
+                Some(_) => SendFailure::Unsent(error.into_error()),
                 None if is_unprocessed(error.error()) => SendFailure::Refused(error.into_error()),
                 None => SendFailure::Broken(error.into_error()),
             })

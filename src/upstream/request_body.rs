@@ -157,11 +157,11 @@ impl Upload {
             pace.lock().forgive();
         }
         let prefix = self.source.lock().kept.copy();
-        RequestBody {
+        let body = RequestBody {
             upload: Some(Arc::clone(self)),
-            prefix,
-            cut: None,
-        }
+            more: None,
+        };
+        body.after(prefix)
     }
 
     /// Gives what is kept back, and keeps nothing more: another attempt is impossible, or was not needed.
@@ -244,11 +244,17 @@ pub trait Tap: Send + Sync + std::fmt::Debug {
     fn end(&mut self);
 }
 
-/// The body of a request to an endpoint.
-#[derive(Debug)]
+/// The body of a request to an endpoint. Small, for hyper moves it along with the request about ten times.
+#[derive(Debug, Default)]
 pub struct RequestBody {
     upload: Option<Arc<Upload>>,
-    /// What comes before it: what an earlier attempt took from the client.
+    more: Option<Box<More>>,
+}
+
+/// What most requests have no need of.
+#[derive(Debug, Default)]
+struct More {
+    /// What comes before the upload: what an earlier attempt took from the client.
     prefix: Bytes,
     /// Who may end its way, on HTTP/2.
     cut: Option<Arc<Cut>>,
@@ -257,21 +263,28 @@ pub struct RequestBody {
 impl RequestBody {
     /// A request without one.
     pub fn empty() -> Self {
-        Self::full(Bytes::new())
+        Self::default()
     }
 
     /// These bytes.
     pub fn full(bytes: Bytes) -> Self {
-        Self {
-            upload: None,
-            prefix: bytes,
-            cut: None,
+        Self::default().after(bytes)
+    }
+
+    fn after(mut self, prefix: Bytes) -> Self {
+        if !prefix.is_empty() {
+            self.more.get_or_insert_default().prefix = prefix;
         }
+        self
     }
 
     /// Lets `cut` know that it is on its way.
     pub(super) fn watch(&mut self, cut: Arc<Cut>) {
-        self.cut = Some(cut);
+        self.more.get_or_insert_default().cut = Some(cut);
+    }
+
+    fn prefix(&self) -> usize {
+        self.more.as_ref().map_or(0, |more| more.prefix.len())
     }
 }
 
@@ -283,12 +296,13 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if let Some(cut) = self.cut.take() {
-            cut.polled();
-        }
-        if !self.prefix.is_empty() {
-            let prefix = std::mem::take(&mut self.prefix);
-            return Poll::Ready(Some(Ok(Frame::data(prefix))));
+        if let Some(more) = self.more.take() {
+            if let Some(cut) = more.cut {
+                cut.polled();
+            }
+            if !more.prefix.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(more.prefix))));
+            }
         }
         match &self.upload {
             Some(upload) => upload.poll(cx),
@@ -297,7 +311,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.prefix.is_empty()
+        self.prefix() == 0
             && self
                 .upload
                 .as_ref()
@@ -305,7 +319,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let prefix = self.prefix.len() as u64;
+        let prefix = self.prefix() as u64;
         let Some(upload) = &self.upload else {
             return SizeHint::with_exact(prefix);
         };

@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use outrigger::config::{read, source::Source};
 use outrigger::proxy::body::ProxyBody;
 use outrigger::proxy::error::ProxyError;
 use outrigger::proxy::exchange::Exchange;
 use outrigger::proxy::forward::forward;
 use outrigger::proxy::service::ConnService;
-use outrigger::proxy::stack::{Opened, around};
+use outrigger::proxy::stack::{Opened, Received, around};
 use outrigger::proxy::{ConnInfo, ConnObserver, Engine};
 use outrigger::snapshot::Store;
 use outrigger::snapshot::compile::{Environment, compile};
@@ -51,9 +50,9 @@ pub struct Defective {
 
 async fn defective(
     exchange: Arc<Exchange>,
-    request: Request<Incoming>,
+    request: Box<Received>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
-    match request.uri().path() {
+    match request.head.uri.path() {
         "/now" => panic!("at once"),
         "/later" => {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -145,6 +145,19 @@ fn a_request_that_takes_longer_than_its_route_allows_is_answered_504() {
     assert_eq!(proxy.access_line("/slow")["reason"], "request_timeout");
 }
 
+/// Long ones get their timer only when somebody has looked at what waits.
+#[test]
+fn a_limit_that_is_long_enough_to_have_no_timer_at_first_is_kept_all_the_same() {
+    let origin = silent();
+    let proxy = limited(origin.address(), "idle: 60s", "idle: 60s", "1100ms");
+    let begun = Instant::now();
+    assert_eq!(proxy.client().get("/long").status(), 504);
+    let taken = begun.elapsed();
+    assert!(taken >= Duration::from_millis(1100), "{taken:?}");
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
+    assert_eq!(proxy.access_line("/long")["reason"], "request_timeout");
+}
+
 #[test]
 fn an_answer_that_is_not_complete_within_the_routes_time_is_cut() {
     let origin = Origin::start(|_, peer| {

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::Response;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::super::body::ProxyBody;
 use super::super::error::ProxyError;
 use super::super::exchange::Exchange;
-use super::super::stack::Opened;
+use super::super::stack::{Opened, Received};
 use super::{denied_by, out_of_memory, waiting};
 use crate::policy::concurrency::{Entry, Permit};
 use crate::telemetry::limits::Scope;
@@ -97,7 +97,7 @@ fn enter(exchange: &Arc<Exchange>) -> Result<Option<Wait>, ProxyError> {
 pub struct Pending<S, B> {
     inner: S,
     exchange: Arc<Exchange>,
-    request: Request<B>,
+    request: Box<Received<B>>,
 }
 
 pin_project! {

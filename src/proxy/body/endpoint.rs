@@ -21,7 +21,9 @@ use crate::proxy::verdict;
 use crate::proxy::wait::{is_too_slow, past, with_look};
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::{Upload, UploadState};
+
 /// An endpoint's connection on loan to one exchange.
 #[derive(Debug)]
 pub struct Lease {
@@ -54,15 +56,6 @@ impl Lease {
     }
 }
 
-/// The time limits of a body.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimits {
-    /// When the whole request has to be over.
-    pub deadline: Deadline,
-    /// How long the endpoint may be silent.
-    pub idle: Duration,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Complete,
@@ -74,7 +67,10 @@ pub(super) enum End {
 pub struct EndpointBody {
     pub(super) incoming: Incoming,
     lease: Option<Lease>,
-    limits: BodyLimits,
+    /// When the whole request has to be over.
+    deadline: Deadline,
+    /// How long the endpoint may be silent.
+    idle: Duration,
     /// The request's body, if it had one: it may still be on its way.
     upload: Option<Arc<Upload>>,
     uploaded: u64,
@@ -87,29 +83,56 @@ pub struct EndpointBody {
 }
 
 impl EndpointBody {
-    /// Streams `incoming` from the connection on loan.
-    pub fn new(
-        incoming: Incoming,
-        lease: Lease,
-        limits: BodyLimits,
-        upload: Option<Arc<Upload>>,
-    ) -> Self {
-        let is_stream = matches!(lease.connection, Carrier::Stream(_));
-        let mut body = Self {
+    /// `incoming`, from the connection on loan. It [begins](Self::begin) once it is known what becomes of it.
+    pub fn new(incoming: Incoming, lease: Lease) -> Self {
+        Self {
             incoming,
+            idle: lease.admission.upstream().idle_timeout,
             lease: Some(lease),
-            limits,
-            upload,
+            deadline: Deadline::default(),
+            upload: None,
             uploaded: 0,
             ended: None,
             waiting_since: None,
             timer: None,
             failure: None,
-        };
-        if is_stream && body.incoming.is_end_stream() {
-            body.see_end();
         }
-        body
+    }
+
+    /// From now on it is streamed, until `deadline` at most; the request's body may still be on its way.
+    pub fn begin(&mut self, deadline: Deadline, upload: Option<Arc<Upload>>) {
+        self.deadline = deadline;
+        self.upload = upload;
+        if self.incoming.is_end_stream() && self.is_on_stream() {
+            self.see_end();
+        }
+    }
+
+    /// Where it comes from, until it has come to its end.
+    pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        (self.lease.as_ref()).map(|lease| lease.admission.endpoint())
+    }
+
+    /// Lets the connection drive itself; see [`Carrier::detach`].
+    pub fn detach(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.connection.detach();
+        }
+    }
+
+    /// Whether its length was told.
+    pub fn has_length(&self) -> bool {
+        self.incoming.size_hint().exact().is_some()
+    }
+
+    /// The connection, if something else than a body is to come on it.
+    pub fn into_lease(mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    fn is_on_stream(&self) -> bool {
+        let connection = self.lease.as_ref().map(|lease| &lease.connection);
+        matches!(connection, Some(Carrier::Stream(_)))
     }
 
     /// Where nothing follows the head of an answer on a stream: whether that is its end, or the stream was reset.
@@ -191,7 +214,8 @@ impl EndpointBody {
         Poll::Pending
     }
 
-    fn say(&mut self, verdict: Verdict) {
+    /// Says how the answer speaks for its endpoint, unless that has been said.
+    pub(in crate::proxy) fn say(&mut self, verdict: Verdict) {
         if let Some(lease) = &mut self.lease {
             let now = Instant::now().into_std();
             lease.admission.broke_off(verdict, now);
@@ -200,7 +224,7 @@ impl EndpointBody {
 
     /// Whether the time is up with more to come: a client that reads slowly never lets the timer be asked.
     fn is_late(&self) -> Option<ProxyError> {
-        let (end, clock) = self.limits.deadline.end()?;
+        let (end, clock) = self.deadline.end()?;
         let late = !self.incoming.is_end_stream() && end <= Instant::now().into_std();
         late.then(|| past(clock))
     }
@@ -216,12 +240,11 @@ impl EndpointBody {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
-        let limits = self.limits;
         loop {
             let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let silent_until = waiting_since + limits.idle;
+            let silent_until = waiting_since + self.idle;
             let upload = self.upload.as_deref();
-            let end = limits.deadline.end();
+            let end = self.deadline.end();
             let end = end.map(|(end, clock)| (Instant::from_std(end), clock));
             let next = end.map_or(silent_until, |(end, _)| end.min(silent_until));
             let timer = self.timer.get_or_insert_with(|| {
