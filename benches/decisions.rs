@@ -391,7 +391,7 @@ fn trace(criterion: &mut Criterion) {
                     // What the turn before has written.
                     headers.remove("traceparent");
                 }
-                let trace = tracing.begin(&headers);
+                let trace = tracing.begin(Some(&headers));
                 tracing.clear(&mut headers, &trace);
                 tracing.tell(&mut headers, &trace, SpanId::random());
             });

@@ -84,7 +84,7 @@ impl Framing {
     /// Takes the lines that are there, and the part of the last one; gives what is no line.
     fn lines<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let mut begin = 0;
-        for end in line_ends(bytes) {
+        for end in LineEnds::of(bytes) {
             self.whole(bytes.get(begin..end).unwrap_or_default());
             begin = end + 1;
             let body = matches!(self.at, At::Body(_) | At::Chunk(_) | At::Lost);
@@ -222,25 +222,56 @@ impl Cut {
 }
 
 /// Where each LF stands, looked for by eights: lines of a head are too short for a search that has to be started for each.
-fn line_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    const ONES: u64 = u64::MAX / 255;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    for (place, byte) in last.iter_mut().zip(rest) {
-        *place = *byte;
+struct LineEnds<'a> {
+    eights: std::slice::Iter<'a, [u8; 8]>,
+    rest: Option<[u8; 8]>,
+    /// Of the eight looked at last, the highest bit of each LF that was not given yet.
+    ends: u64,
+    /// Where the next eight begins.
+    at: usize,
+}
+
+impl<'a> LineEnds<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let (eights, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        for (place, byte) in last.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        Self {
+            eights: eights.iter(),
+            rest: Some(last),
+            ends: 0,
+            at: 0,
+        }
     }
-    let eights = eights.iter().copied().chain([last]).enumerate();
-    eights.flat_map(|(at, eight)| {
-        let other = u64::from_le_bytes(eight) ^ (ONES * u64::from(b'\n'));
-        // The highest bit of each byte that is zero, exactly: nothing is carried from byte to byte.
-        let low = ONES * 0x7f;
-        let mut ends = !(((other & low) + low) | other | low);
-        std::iter::from_fn(move || {
-            let found = (ends != 0).then(|| at * 8 + ends.trailing_zeros() as usize / 8);
-            ends &= ends.wrapping_sub(1);
-            found
-        })
-    })
+}
+
+impl Iterator for LineEnds<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.ends == 0 {
+            let eight = match self.eights.next() {
+                Some(eight) => *eight,
+                None => self.rest.take()?,
+            };
+            self.ends = line_ends(u64::from_le_bytes(eight));
+            self.at += 8;
+        }
+        let end = self.at - 8 + self.ends.trailing_zeros() as usize / 8;
+        self.ends &= self.ends - 1;
+        Some(end)
+    }
+}
+
+/// The highest bit of each byte that is LF, exactly: nothing is carried from byte to byte.
+fn line_ends(bytes: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const LOW: u64 = ONES * 0x7f;
+    let other = bytes ^ (ONES * b'\n' as u64);
+    !(((other & LOW) + LOW) | other | LOW)
 }
 
 /// Whether a connection's first line has the form of a request line, and neither its target nor its version is HTTP's: whoever

@@ -37,7 +37,7 @@ pub async fn forward(
     mut request: Box<Received>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
     let head = &mut request.head;
-    let seen = Seen::of(&head.headers);
+    let seen = request.seen;
     let mut body = Unread::new(request.body, seen);
     check(&exchange, head, seen)?;
     let path = action::normal_path(&exchange.listener, head)?;

@@ -158,7 +158,7 @@ pub fn prepare_request(
     head.version = Version::HTTP_11;
     forwarded::set(exchange, &mut head.headers, seen);
     set_request_id(exchange, &mut head.headers, seen);
-    trace::clear(exchange, &mut head.headers);
+    trace::clear(exchange, &mut head.headers, seen);
     identity::set(exchange, &mut head.headers);
     if let Some(protocol) = upgrade {
         head.headers

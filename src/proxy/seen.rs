@@ -43,6 +43,8 @@ pub enum Field {
     GrpcTimeout = 2048,
     /// `grpc-status`
     GrpcStatus = 4096,
+    /// `traceparent`, `tracestate`, `b3`, or one of `X-B3-…`
+    Trace = 8192,
 }
 
 impl Seen {
@@ -81,7 +83,9 @@ fn field(name: &HeaderName) -> Option<Field> {
         "forwarded" => Field::Claim,
         "grpc-timeout" => Field::GrpcTimeout,
         "grpc-status" => Field::GrpcStatus,
+        "traceparent" | "tracestate" | "b3" => Field::Trace,
         name if name.starts_with("x-forwarded-") => Field::Claim,
+        name if name.starts_with("x-b3-") => Field::Trace,
         _ => return None,
     })
 }

@@ -25,6 +25,7 @@ use super::body::ProxyBody;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::respond::grpc::Caller;
+use super::seen::Seen;
 use super::unread::{Left, Owed};
 use super::{ConnInfo, Engine, forward, respond, trace};
 use crate::snapshot::Snapshot;
@@ -48,6 +49,8 @@ pub struct Arrival<B = Incoming> {
 pub struct Received<B = Incoming> {
     /// Its head, which becomes what the app is to see.
     pub head: Parts,
+    /// Which fields it came with.
+    pub seen: Seen,
     /// Its body.
     pub body: B,
 }
@@ -114,10 +117,11 @@ where
             snapshot,
         } = arrival;
         let (head, body) = request.into_parts();
-        let request = Box::new(Received { head, body });
-        let Received { head, body } = &*request;
+        let seen = Seen::of(&head.headers);
+        let request = Box::new(Received { head, seen, body });
+        let Received { head, body, .. } = &*request;
         let owed = Owed::by(head, body);
-        let trace = trace::begin(&snapshot, &head.headers);
+        let trace = trace::begin(&snapshot, &head.headers, seen);
         let asked = (head.method.clone(), head.uri.clone());
         let exchange = Exchange::open(&engine, &connection, snapshot, asked, trace);
         exchange.look_at(&head.headers);

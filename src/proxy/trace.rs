@@ -9,20 +9,23 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use super::exchange::Exchange;
+use super::seen::{Field, Seen};
 use crate::snapshot::Snapshot;
 use crate::telemetry::trace::copied::Copied;
 use crate::telemetry::trace::ids::SpanId;
 use crate::telemetry::trace::{Trace, Tracing};
 
 /// The trace of the request with these headers.
-pub fn begin(snapshot: &Snapshot, headers: &HeaderMap) -> Option<Trace> {
+pub fn begin(snapshot: &Snapshot, headers: &HeaderMap, seen: Seen) -> Option<Trace> {
     let tracing = snapshot.tracing.as_ref()?;
-    Some(tracing.begin(headers))
+    Some(tracing.begin(Some(headers).filter(|_| seen.has(Field::Trace))))
 }
 
 /// Takes what the client said about its trace out of the head, as far as the app must not hear it.
-pub fn clear(exchange: &Exchange, headers: &mut HeaderMap) {
-    if let (Some(tracing), Some(trace)) = (&exchange.snapshot.tracing, &exchange.trace) {
+pub fn clear(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
+    if seen.has(Field::Trace)
+        && let (Some(tracing), Some(trace)) = (&exchange.snapshot.tracing, &exchange.trace)
+    {
         tracing.clear(headers, trace);
     }
 }

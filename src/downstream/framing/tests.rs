@@ -87,7 +87,7 @@ fn a_long_line_that_comes_in_pieces_is_not_kept() {
 proptest! {
     #[test]
     fn every_line_end_is_found(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(0x8a), any::<u8>()], 0..40)) {
-        let found: Vec<usize> = line_ends(&bytes).collect();
+        let found: Vec<usize> = LineEnds::of(&bytes).collect();
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         prop_assert_eq!(found, ends.map(|(at, _)| at).collect::<Vec<_>>());
     }

@@ -101,10 +101,12 @@ impl Tracing {
         }
     }
 
-    /// The trace of the request with these headers: its caller's, or a new one.
-    pub fn begin(&self, headers: &HeaderMap) -> Trace {
-        let mut formats = self.formats.iter();
-        let told = formats.find_map(|format| Some((*format, format.read(headers)?)));
+    /// The trace of the request with these headers: its caller's, or a new one. `None`: they are known to tell of none.
+    pub fn begin(&self, headers: Option<&HeaderMap>) -> Trace {
+        let told = headers.and_then(|headers| {
+            let mut formats = self.formats.iter();
+            formats.find_map(|format| Some((*format, format.read(headers)?)))
+        });
         let incoming = told.map(|(_, incoming)| incoming);
         let remote = incoming.and_then(|incoming| incoming.remote);
         let id = remote.map_or_else(TraceId::random, |remote: Remote| remote.trace);

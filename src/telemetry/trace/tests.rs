@@ -22,7 +22,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 
 /// What the app gets, and the trace.
 fn through(tracing: &Tracing, mut headers: HeaderMap) -> (HeaderMap, Trace) {
-    let trace = tracing.begin(&headers);
+    let trace = tracing.begin(Some(&headers));
     tracing.clear(&mut headers, &trace);
     tracing.tell(&mut headers, &trace, SpanId::random());
     (headers, trace)

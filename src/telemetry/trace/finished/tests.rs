@@ -1,4 +1,4 @@
-use http::{HeaderMap, Uri};
+use http::Uri;
 
 use super::*;
 use crate::telemetry::metrics::Metrics;
@@ -55,7 +55,7 @@ fn record(path: &str, attempts: usize) -> RequestRecord {
 
 /// A request with so many attempts.
 pub(in super::super) fn finished(attempts: usize) -> Finished {
-    let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(&HeaderMap::new());
+    let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(None);
     Finished::of(&record("/", attempts), trace, SystemTime::now())
 }
 
@@ -107,7 +107,7 @@ fn attempts_are_children_of_the_request_and_lie_within_it() {
 fn what_a_client_chooses_is_cut_and_never_a_name() {
     let mut record = record(&format!("/{}", "x".repeat(20_000)), 1);
     record.method = Method::from_bytes(b"BREW").unwrap();
-    let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(&HeaderMap::new());
+    let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(None);
     let spans = spans(Finished::of(&record, trace, SystemTime::now()));
     for span in &spans {
         assert_eq!(attribute(span, "url.path").unwrap().len(), PATH_LIMIT);
@@ -139,7 +139,7 @@ fn only_the_server_s_mistakes_are_errors_of_its_span() {
         let mut record = record("/", 0);
         record.status = status.map(|status| StatusCode::from_u16(status).unwrap());
         record.reason = reason;
-        let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(&HeaderMap::new());
+        let trace = Tracing::new(Vec::new(), Sampler::new(ALL)).begin(None);
         let spans = spans(Finished::of(&record, trace, SystemTime::now()));
         let is_error = matches!(spans[0].status, Status::Error { .. });
         assert_eq!(is_error, error, "{status:?} {reason:?}");
