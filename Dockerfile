@@ -5,17 +5,19 @@
 
 FROM rust:1.95-slim-bookworm AS build
 ARG TARGET=x86_64-unknown-linux-musl
-# jemalloc is C: it wants make and a compiler for musl.
+# jemalloc is C: it wants make and a compiler for musl. The rest puts a first binary to work, so that the second one is
+# built for it: see benches/pgo.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends make musl-tools \
+ && apt-get install -y --no-install-recommends make musl-tools curl nghttp2-client openssl python3 wrk \
  && rm -rf /var/lib/apt/lists/* \
- && rustup target add "$TARGET"
+ && rustup target add "$TARGET" \
+ && rustup component add llvm-tools
 WORKDIR /src
 COPY . .
 # The caches outlive the layer, so a change of our code does not build the dependencies again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked --target "$TARGET" --bin outrigger \
+    benches/pgo/build.sh "$TARGET" \
  && install -D -m 755 "target/$TARGET/dist/outrigger" /out/outrigger
 
 FROM scratch

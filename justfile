@@ -32,7 +32,7 @@ bench *ARGS:
 # The static binary, and the image around it
 image:
     tests/peers/install.sh ci
-    cargo build --profile dist --locked --target {{ musl }}
+    . {{ peers }}/env.sh && benches/pgo/build.sh {{ musl }}
     . {{ peers }}/env.sh && .ci/image target/{{ musl }}/dist/outrigger
 
 # The Helm chart, rendered and validated
