@@ -4,6 +4,7 @@
 //! value that says what is allowed, never a panic; no number is rounded or wraps around.
 
 pub mod header_value;
+pub mod place;
 
 use std::fmt;
 use std::time::Duration;

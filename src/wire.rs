@@ -4,13 +4,18 @@
 //! such they take the `writev` system call, which costs more in the kernel (it goes through the file layer) than
 //! gathering a kilobyte and taking `send`. TLS gathers by itself: both slices leave in one record.
 
+pub mod door;
+
 use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::{RecvFlags, recv};
 use smallvec::SmallVec;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -28,7 +33,80 @@ pub enum Wire {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A stream on its way from one reactor to another.
+#[derive(Debug)]
+pub enum StillWire {
+    /// As it is.
+    Tcp(StdTcpStream),
+    /// To a socket of this machine.
+    Unix(StdUnixStream),
+}
+
+impl StillWire {
+    /// Makes it known to the reactor in whose context this is called.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them.
+    pub fn wake(self) -> io::Result<Wire> {
+        Ok(match self {
+            Self::Tcp(stream) => Wire::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Wire::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 impl Wire {
+    /// Looks at what comes next, without taking it, as soon as there is something; 0: nothing more will come.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them; what is encrypted cannot be looked at.
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(buffer).await,
+            Self::Unix(stream) => {
+                let look = || Ok(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0);
+                stream.async_io(Interest::READABLE, look).await
+            }
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Lets small writes leave at once.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) | Self::Tls(_) => Ok(()),
+        }
+    }
+
+    /// This side's IP address and port, if it has one.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
+        }
+    }
+
+    /// Takes it away from its reactor.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them; what is encrypted cannot be moved.
+    pub fn still(self) -> io::Result<StillWire> {
+        match self {
+            Self::Tcp(stream) => Ok(StillWire::Tcp(stream.into_std()?)),
+            Self::Unix(stream) => Ok(StillWire::Unix(stream.into_std()?)),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +14,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::handlers::{self, AdminBody};
 use super::status::Status;
+use crate::units::place::Place;
+use crate::wire::Wire;
+use crate::wire::door::{Access, Door};
+
+/// Connections that may wait in the kernel for being accepted.
+const BACKLOG: i32 = 128;
 
 /// Connections to one admin address.
 const CONNECTIONS: usize = 128;
@@ -43,22 +48,38 @@ pub enum Role {
 /// A bound admin address that does not answer yet.
 #[derive(Debug)]
 pub struct AdminSocket {
-    listener: StdListener,
-    configured: SocketAddr,
+    door: Door,
+    configured: Place,
+    address: Place,
 }
 
 impl AdminSocket {
-    /// Binds `address`.
+    /// Binds `place` for `role`. Whoever may enter the folder of a unix socket may ask for probes; views and changes are
+    /// for the user of this process.
     ///
     /// # Errors
     ///
     /// As the system reports them.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = StdListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+    pub fn bind(place: &Place, role: Role) -> io::Result<Self> {
+        let (door, address) = match place {
+            Place::Tcp(address) => {
+                let listener = TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let bound = listener.local_addr()?.into();
+                (Door::Tcp(listener), bound)
+            }
+            Place::Unix(path) => {
+                let access = match role {
+                    Role::Probes => Access::All,
+                    Role::Control => Access::Owner,
+                };
+                (Door::unix(path, access, BACKLOG)?, place.clone())
+            }
+        };
         Ok(Self {
-            listener,
-            configured: address,
+            door,
+            configured: place.clone(),
+            address,
         })
     }
 }
@@ -66,8 +87,8 @@ impl AdminSocket {
 /// An admin address that answers until it is dropped.
 #[derive(Debug)]
 pub struct AdminServer {
-    configured: SocketAddr,
-    address: SocketAddr,
+    configured: Place,
+    address: Place,
     stop: CancellationToken,
 }
 
@@ -76,13 +97,13 @@ impl AdminServer {
     pub fn start(socket: AdminSocket, role: Role, status: Arc<Status>) -> Self {
         let stop = CancellationToken::new();
         let AdminSocket {
-            listener,
+            door,
             configured,
+            address,
         } = socket;
-        let address = listener.local_addr().unwrap_or(configured);
         tokio::spawn(
             stop.clone()
-                .run_until_cancelled_owned(accept(listener, role, status)),
+                .run_until_cancelled_owned(accept(door, role, status)),
         );
         Self {
             configured,
@@ -92,13 +113,13 @@ impl AdminServer {
     }
 
     /// What the file says.
-    pub fn configured(&self) -> SocketAddr {
-        self.configured
+    pub fn configured(&self) -> &Place {
+        &self.configured
     }
 
     /// Where it is bound; the port is never 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Place {
+        &self.address
     }
 }
 
@@ -108,8 +129,8 @@ impl Drop for AdminServer {
     }
 }
 
-async fn accept(listener: StdListener, role: Role, status: Arc<Status>) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
+async fn accept(door: Door, role: Role, status: Arc<Status>) {
+    let Ok(door) = door.open() else {
         return;
     };
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -117,7 +138,7 @@ async fn accept(listener: StdListener, role: Role, status: Arc<Status>) {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
+        match door.accept().await {
             Ok((stream, _)) => {
                 let status = Arc::clone(&status);
                 tokio::spawn(async move {
@@ -131,7 +152,7 @@ async fn accept(listener: StdListener, role: Role, status: Arc<Status>) {
     }
 }
 
-async fn serve(stream: TcpStream, role: Role, status: Arc<Status>) {
+async fn serve(stream: Wire, role: Role, status: Arc<Status>) {
     let limited = ServiceBuilder::new()
         .load_shed()
         .concurrency_limit(AT_ONCE)

@@ -15,6 +15,7 @@ use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{self, Located};
 use crate::downstream::listener::{Acceptor, Port, Socket};
 use crate::snapshot::{ListenerId, Snapshot};
+use crate::units::place::Place;
 
 /// Everything that is bound.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ struct Bound {
     id: ListenerId,
     name: Arc<str>,
     /// What the file says; port 0 stays 0 here.
-    configured: SocketAddr,
+    configured: Place,
     reuse_port: bool,
     acceptor: Acceptor,
 }
@@ -56,26 +57,26 @@ enum AdminStep {
 }
 
 impl Listeners {
-    /// Where the listener of this name is bound.
+    /// Where the listener of this name is bound, if it is an IP address.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
         self.bound
             .iter()
             .find(|bound| *bound.name == *name)
-            .map(|bound| bound.acceptor.socket().address())
+            .and_then(|bound| bound.acceptor.socket().address().socket())
     }
 
     /// Where probes are served.
-    pub fn probes_address(&self) -> Option<SocketAddr> {
+    pub fn probes_address(&self) -> Option<&Place> {
         self.probes.as_ref().map(AdminServer::address)
     }
 
     /// Where control is served.
-    pub fn control_address(&self) -> Option<SocketAddr> {
+    pub fn control_address(&self) -> Option<&Place> {
         self.control.as_ref().map(AdminServer::address)
     }
 
     /// Names and addresses of the listeners.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &Place)> {
         self.bound
             .iter()
             .map(|bound| (&*bound.name, bound.acceptor.socket().address()))
@@ -98,15 +99,26 @@ impl Listeners {
                 }
             }
         }
-        let mut admin =
-            |what: &str, current: &Option<AdminServer>, wanted: &Option<Located<SocketAddr>>| {
-                plan_admin(current.as_ref(), wanted.as_ref()).unwrap_or_else(|(address, error)| {
+        let mut admin = |what: &str,
+                         current: &Option<AdminServer>,
+                         (wanted, role): (&Option<Located<Place>>, Role)| {
+            plan_admin(current.as_ref(), wanted.as_ref(), role).unwrap_or_else(
+                |(address, error)| {
                     mistakes.push(cannot_bind(what, &address, &error));
                     AdminStep::Keep
-                })
-            };
-        let probes = admin("`admin.probes`", &self.probes, &next.config.admin.probes);
-        let control = admin("`admin.control`", &self.control, &next.config.admin.control);
+                },
+            )
+        };
+        let probes = admin(
+            "`admin.probes`",
+            &self.probes,
+            (&next.config.admin.probes, Role::Probes),
+        );
+        let control = admin(
+            "`admin.control`",
+            &self.control,
+            (&next.config.admin.control, Role::Control),
+        );
         if mistakes.is_empty() {
             Ok(Plan {
                 listeners,
@@ -125,9 +137,9 @@ impl Listeners {
         next: &Snapshot,
         shared: &Shared,
     ) -> io::Result<Step> {
-        let configured = section.address.value;
+        let configured = &section.address.value;
         let same = |bound: &&Bound| {
-            bound.configured == configured && bound.reuse_port == section.reuse_port
+            bound.configured == *configured && bound.reuse_port == section.reuse_port
         };
         if self
             .bound
@@ -150,8 +162,8 @@ impl Listeners {
             })
         };
         let heir_of = |bound: &&Bound| {
-            bound.configured == configured
-                && (bound.id == id || configured.port() != 0 && !keeps(bound))
+            bound.configured == *configured
+                && (bound.id == id || !configured.is_any_port() && !keeps(bound))
         };
         let socket = match self.bound.iter().find(heir_of) {
             Some(bound) => bound.acceptor.socket().adapt(sockets, port)?,
@@ -162,7 +174,7 @@ impl Listeners {
         Ok(Step::Open(Bound {
             id,
             name,
-            configured,
+            configured: configured.clone(),
             reuse_port: section.reuse_port,
             acceptor,
         }))
@@ -216,13 +228,14 @@ impl Listeners {
 
 fn plan_admin(
     current: Option<&AdminServer>,
-    wanted: Option<&Located<SocketAddr>>,
-) -> Result<AdminStep, (Located<SocketAddr>, io::Error)> {
+    wanted: Option<&Located<Place>>,
+    role: Role,
+) -> Result<AdminStep, (Located<Place>, io::Error)> {
     match (current, wanted) {
-        (Some(server), Some(wanted)) if server.configured() == wanted.value => Ok(AdminStep::Keep),
-        (_, Some(wanted)) => AdminSocket::bind(wanted.value)
+        (Some(server), Some(wanted)) if *server.configured() == wanted.value => Ok(AdminStep::Keep),
+        (_, Some(wanted)) => AdminSocket::bind(&wanted.value, role)
             .map(AdminStep::Open)
-            .map_err(|error| (*wanted, error)),
+            .map_err(|error| (wanted.clone(), error)),
         (_, None) => Ok(AdminStep::Close),
     }
 }
@@ -239,8 +252,9 @@ fn apply_admin(
     }
 }
 
-fn cannot_bind(what: &str, address: &Located<SocketAddr>, error: &io::Error) -> Diagnostic {
+fn cannot_bind(what: &str, address: &Located<Place>, error: &io::Error) -> Diagnostic {
     let remedy = match error.kind() {
+        _ if address.value.socket().is_none() => unix_remedy(error.kind()),
         io::ErrorKind::AddrInUse => {
             "another process, or this one, listens there: stop it or choose another port"
         }
@@ -254,6 +268,20 @@ fn cannot_bind(what: &str, address: &Located<SocketAddr>, error: &io::Error) -> 
         system_text(error)
     );
     Diagnostic::error(message).at(address.at).label(remedy)
+}
+
+fn unix_remedy(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::AddrInUse => {
+            "another process, or this one, listens there: stop it or choose another path"
+        }
+        io::ErrorKind::AlreadyExists => "what is there is no socket and stays: choose another path",
+        io::ErrorKind::NotFound => "the socket's folder has to be there",
+        io::ErrorKind::PermissionDenied => {
+            "this process must be able to write into the socket's folder"
+        }
+        _ => "choose another path",
+    }
 }
 
 /// The system's words without the number behind them.

@@ -62,19 +62,19 @@ pub struct Shared {
 }
 
 impl App {
-    /// Where the listener of this name is bound.
+    /// Where the listener of this name is bound, if it is an IP address.
     pub fn listener_address(&self, name: &str) -> Option<SocketAddr> {
         self.shared.listeners.lock().address(name)
     }
 
-    /// Where probes and metrics are served.
+    /// Where probes and metrics are served, if it is an IP address.
     pub fn probes_address(&self) -> Option<SocketAddr> {
-        self.shared.listeners.lock().probes_address()
+        self.shared.listeners.lock().probes_address()?.socket()
     }
 
-    /// Where views and changes are served.
+    /// Where views and changes are served, if it is an IP address.
     pub fn control_address(&self) -> Option<SocketAddr> {
-        self.shared.listeners.lock().control_address()
+        self.shared.listeners.lock().control_address()?.socket()
     }
 
     /// Open client connections, by worker.

@@ -29,6 +29,7 @@ use crate::snapshot::Store;
 use crate::snapshot::compile::{Environment, compile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::writer::{LineBuffer, LineWriter, Output};
+use crate::units::place::Place;
 use crate::upstream::replay_room::{self, ReplayRoom};
 
 /// Triggers that may wait: each says the same, so more than a few add nothing.
@@ -151,9 +152,8 @@ impl App {
                 "listening"
             );
         }
-        let shown = |address: Option<std::net::SocketAddr>| {
-            address.map_or("off".into(), |address| address.to_string())
-        };
+        let shown =
+            |address: Option<&Place>| address.map_or("off".into(), |address| address.to_string());
         let detail = format!(
             "in {millis} ms; probes and metrics {}, control {}",
             shown(listeners.probes_address()),

@@ -12,7 +12,6 @@ use futures_util::FutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use super::breach;
 use super::greeting::greet;
@@ -28,6 +27,7 @@ use crate::proxy::tcp;
 use crate::proxy::{ConnInfo, ConnObserver, Engine};
 use crate::snapshot::{Listener, ListenerLimits};
 use crate::telemetry::protocol::Offence;
+use crate::wire::Wire;
 
 /// HTTP/2 flow-control windows: small per stream, large per connection, so that one slow upload does not stop the
 /// others (RFC 9113 §6.9).
@@ -62,7 +62,7 @@ pub enum End {
 
 /// Serves `stream` to its end.
 pub async fn serve(
-    stream: TcpStream,
+    stream: Wire,
     info: Arc<ConnInfo>,
     state: Arc<ConnState>,
     engine: Arc<Engine>,

@@ -27,16 +27,20 @@ const MOST_UNREAD: usize = 64 * 1024;
 
 /// Waits until it is known what is spoken on `stream`; `None` when the client left, or was not understood.
 pub(super) async fn greet(
-    stream: TcpStream,
+    stream: Wire,
     info: &ConnInfo,
     state: &ConnState,
 ) -> Option<(Wire, Protocol)> {
     match &info.listener.tls {
         // Boxed, for what a handshake needs is not to be part of every plain connection.
-        Some(tls) => Box::pin(shake_hands(stream, tls, info, state)).await,
+        Some(tls) => match stream {
+            Wire::Tcp(stream) => Box::pin(shake_hands(stream, tls, info, state)).await,
+            // The file's check lets no unix socket have TLS.
+            Wire::Unix(_) | Wire::Tls(_) => None,
+        },
         None => {
             let protocol = sniff(&stream).await.ok()??;
-            Some((Wire::Tcp(stream), protocol))
+            Some((stream, protocol))
         }
     }
 }

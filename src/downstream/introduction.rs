@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::proxy_protocol::{Header, Malformed, parse};
 use crate::snapshot::ProxyProtocol;
 use crate::telemetry::protocol::Offence;
 use crate::upstream::proxy_header::{Ends, SIGNATURE};
+use crate::wire::Wire;
 
 /// Bytes that are looked at in one go: more than most headers have.
 const AHEAD: usize = 256;
@@ -41,7 +41,7 @@ pub(super) enum Refused {
 
 /// The addresses that the header at the beginning of `stream` tells; `None`: the socket's are right.
 pub(super) async fn read(
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     peer: Peer,
     mode: ProxyProtocol,
 ) -> Result<Option<Ends>, Refused> {
@@ -59,7 +59,7 @@ pub(super) async fn read(
 }
 
 /// Takes the header; `None` if there is none and none is needed.
-async fn take(stream: &mut TcpStream, required: bool) -> Result<Option<Header>, Refused> {
+async fn take(stream: &mut Wire, required: bool) -> Result<Option<Header>, Refused> {
     let mut taken = Vec::with_capacity(AHEAD);
     let mut ahead = [0; AHEAD];
     loop {

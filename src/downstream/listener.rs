@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::worker::Worker;
 use crate::snapshot::{Listener, ListenerId, Store};
+use crate::units::place::Place;
+use crate::wire::Wire;
+use crate::wire::door::{Access, Door, OpenDoor};
 
 /// Connections that may wait in the kernel for being accepted; the system's own limit applies, too.
 const BACKLOG: i32 = 4096;
@@ -52,8 +54,8 @@ fn no_syn() -> [SockFilter; 4] {
 /// A bound address.
 #[derive(Debug)]
 pub struct Socket {
-    listeners: Vec<StdListener>,
-    address: SocketAddr,
+    listeners: Vec<Door>,
+    address: Place,
 }
 
 impl Socket {
@@ -62,13 +64,12 @@ impl Socket {
     /// # Errors
     ///
     /// As the system reports them: the address is in use, not ours, or not allowed.
-    pub fn bind(address: SocketAddr, sockets: usize, port: Port) -> io::Result<Self> {
-        let first = bind(address, port)?;
-        // Port 0 is decided by the first.
-        let address = first.local_addr()?;
+    pub fn bind(address: &Place, sockets: usize, port: Port) -> io::Result<Self> {
+        let (first, address) = bind(address, port)?;
         let mut listeners = vec![first];
         for _ in 1..sockets {
-            listeners.push(bind(address, port)?);
+            // Port 0 was decided by the first.
+            listeners.push(bind(&address, port)?.0);
         }
         Ok(Self { listeners, address })
     }
@@ -83,12 +84,12 @@ impl Socket {
         let mut socket = self.try_clone()?;
         socket.listeners.truncate(sockets.max(1));
         if port == Port::Shared {
-            for listener in &socket.listeners {
+            for listener in socket.tcp() {
                 socket2::SockRef::from(listener).set_reuse_port(true)?;
             }
         }
         for _ in socket.listeners.len()..sockets {
-            socket.listeners.push(bind(self.address, port)?);
+            socket.listeners.push(bind(&self.address, port)?.0);
         }
         Ok(socket)
     }
@@ -102,30 +103,44 @@ impl Socket {
         let listeners = self
             .listeners
             .iter()
-            .map(StdListener::try_clone)
+            .map(Door::try_clone)
             .collect::<io::Result<_>>()?;
         Ok(Self {
             listeners,
-            address: self.address,
+            address: self.address.clone(),
         })
     }
 
     /// Takes no new clients, who come again to whoever shares the port; who has begun to shake hands is still let in.
     /// Without it, a connection made in the moment between the last look and the end of the socket is reset.
     pub fn turn_away(&self) {
-        for listener in &self.listeners {
+        for listener in self.tcp() {
             // Where the system does not know of filters, that moment is short.
             let _ = socket2::SockRef::from(listener).attach_filter(&no_syn());
         }
     }
 
     /// Where it is bound; the port is never 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Place {
+        &self.address
+    }
+
+    fn tcp(&self) -> impl Iterator<Item = &StdListener> {
+        self.listeners.iter().filter_map(|door| match door {
+            Door::Tcp(listener) => Some(listener),
+            Door::Unix(..) => None,
+        })
     }
 }
 
-fn bind(address: SocketAddr, port: Port) -> io::Result<StdListener> {
+/// Binds one socket; with it comes where that is.
+fn bind(place: &Place, port: Port) -> io::Result<(Door, Place)> {
+    let address = match place {
+        Place::Tcp(address) => *address,
+        Place::Unix(path) => {
+            return Ok((Door::unix(path, Access::All, BACKLOG)?, place.clone()));
+        }
+    };
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -138,7 +153,9 @@ fn bind(address: SocketAddr, port: Port) -> io::Result<StdListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = StdListener::from(socket);
+    let bound = listener.local_addr()?.into();
+    Ok((Door::Tcp(listener), bound))
 }
 
 /// The open connections of one listener.
@@ -195,10 +212,10 @@ impl Acceptor {
                 Arc::new([Arc::clone(home)])
             };
             let _context = home.runtime.enter();
-            let listener = TcpListener::from_std(listener)?;
+            let listener = listener.open()?;
             let home_index = home.engine.worker;
             let accepting = Accepting {
-                address: socket.address,
+                address: socket.address.clone(),
                 home: home_index,
                 id,
                 store: Arc::clone(store),
@@ -243,7 +260,7 @@ impl Drop for Acceptor {
 }
 
 struct Accepting {
-    address: SocketAddr,
+    address: Place,
     /// The worker whose reactor the listener belongs to.
     home: usize,
     id: ListenerId,
@@ -253,7 +270,7 @@ struct Accepting {
 }
 
 impl Accepting {
-    async fn run(self, socket: TcpListener, go: CancellationToken, stop: CancellationToken) {
+    async fn run(self, socket: OpenDoor, go: CancellationToken, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = go.cancelled() => {}
@@ -280,7 +297,7 @@ impl Accepting {
             }
         }
         self.refresh(&mut last);
-        if let Ok(socket) = socket.into_std() {
+        if let Ok(socket) = socket.close() {
             self.take_the_rest(socket, &last);
         }
     }
@@ -291,13 +308,9 @@ impl Accepting {
         clippy::needless_pass_by_value,
         reason = "dropping it at the end is the point"
     )]
-    fn take_the_rest(&self, socket: StdListener, listener: &Arc<Listener>) {
+    fn take_the_rest(&self, socket: Door, listener: &Arc<Listener>) {
         while self.has_room(listener) {
-            let accepted = socket.accept().and_then(|(stream, peer)| {
-                stream.set_nonblocking(true)?;
-                Ok((TcpStream::from_std(stream)?, peer))
-            });
-            if self.take(accepted, listener).is_err() {
+            if self.take(socket.accept(), listener).is_err() {
                 return;
             }
         }
@@ -308,7 +321,7 @@ impl Accepting {
         let snapshot = self.store.load();
         let listener = snapshot.listener(self.id);
         listener
-            .or_else(|| snapshot.listener_at(self.address))
+            .or_else(|| snapshot.listener_at(&self.address))
             .cloned()
     }
 
@@ -333,7 +346,7 @@ impl Accepting {
     /// Hands a connection over; an error is one of the system's, not of the peer.
     fn take(
         &self,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
+        accepted: io::Result<(Wire, SocketAddr)>,
         listener: &Arc<Listener>,
     ) -> io::Result<()> {
         match accepted {
@@ -344,7 +357,7 @@ impl Accepting {
         Ok(())
     }
 
-    fn hand_over(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+    fn hand_over(&self, stream: Wire, peer: SocketAddr, listener: &Arc<Listener>) {
         self.open.count.fetch_add(1, Ordering::AcqRel);
         let opened = Opened(Arc::clone(&self.open));
         if let Some(worker) = self.targets.iter().min_by_key(|worker| worker.load()) {

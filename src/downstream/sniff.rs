@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use crate::wire::Wire;
 
 /// The first bytes that no HTTP/1 request begins with; the rest of the preface is for hyper to check.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -28,7 +28,7 @@ pub enum Protocol {
 /// # Errors
 ///
 /// As the socket reports them.
-pub async fn sniff(stream: &TcpStream) -> io::Result<Option<Protocol>> {
+pub async fn sniff(stream: &Wire) -> io::Result<Option<Protocol>> {
     let mut first = [0; PREFACE.len()];
     loop {
         let count = stream.peek(&mut first).await?;

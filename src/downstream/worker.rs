@@ -4,7 +4,7 @@
 //! lines stay on the worker they came to, so that nothing on the request path is shared but what must be.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::IntGauge;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::snapshot::{Listener, ProxyProtocol, Snapshot};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http2::Http2Settings;
 use crate::upstream::pool::{HeadLimits, PoolSettings};
+use crate::wire::Wire;
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
 const FAST: Duration = Duration::from_millis(50);
@@ -207,7 +207,7 @@ impl Seat {
     /// connection's end, be it HTTP's or that of what it switched to.
     pub fn serve(
         self,
-        (stream, home): (TcpStream, usize),
+        (stream, home): (Wire, usize),
         peer: SocketAddr,
         listener: Arc<Listener>,
         held: impl Send + Sync + 'static,
@@ -216,13 +216,15 @@ impl Seat {
         // A socket that cannot be moved or set up is dropped, which closes it: the peer learns all there is to know.
         if home == self.worker.engine.worker {
             runtime.spawn(async move {
-                if stream.set_nodelay(true).is_ok() {
+                if stream.set_nodelay().is_ok() {
                     self.serve_here(stream, peer, listener, held).await;
                 }
             });
-        } else if let Ok(stream) = stream.into_std() {
+        } else if let Ok(stream) = stream.still() {
             runtime.spawn(async move {
-                if let Ok(stream) = adopt(stream) {
+                if let Ok(stream) = stream.wake()
+                    && stream.set_nodelay().is_ok()
+                {
                     self.serve_here(stream, peer, listener, held).await;
                 }
             });
@@ -231,7 +233,7 @@ impl Seat {
 
     async fn serve_here(
         self,
-        mut stream: TcpStream,
+        mut stream: Wire,
         peer: SocketAddr,
         listener: Arc<Listener>,
         held: impl Send + Sync + 'static,
@@ -282,7 +284,7 @@ impl Seat {
 
 /// Whose connection it is, if it may begin.
 async fn introduced(
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     peer: SocketAddr,
     listener: &Listener,
     state: &ConnState,
@@ -320,10 +322,4 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Registers a socket with this worker's reactor.
-fn adopt(stream: StdStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    TcpStream::from_std(stream)
 }

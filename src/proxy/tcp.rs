@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::upgrade::counted;
@@ -23,6 +22,7 @@ use crate::upstream::admission::Admission;
 use crate::upstream::connect::{ConnectError, Dialled, Opening};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::proxy_header::Ends;
+use crate::wire::Wire;
 
 /// Endpoints that are tried for one connection, at most.
 const TRIES: usize = 3;
@@ -49,7 +49,7 @@ struct Joined {
 }
 
 /// Joins `client` with an endpoint until both are done, or nothing has moved for `idle`. Dropping it cuts both.
-pub async fn serve(client: TcpStream, peer: SocketAddr, forward: &TcpForward, idle: Duration) {
+pub async fn serve(client: Wire, peer: SocketAddr, forward: &TcpForward, idle: Duration) {
     let mut ending = Ending {
         telemetry: &forward.telemetry,
         result: TcpResult::Cut,
@@ -61,8 +61,8 @@ pub async fn serve(client: TcpStream, peer: SocketAddr, forward: &TcpForward, id
 }
 
 /// What the endpoint is told of the client's connection, if it is told.
-fn ends(client: &TcpStream, peer: SocketAddr) -> Option<Ends> {
-    let server = client.local_addr().ok()?;
+fn ends(client: &Wire, peer: SocketAddr) -> Option<Ends> {
+    let server = client.local_address()?;
     Some(Ends {
         client: peer,
         server,
@@ -108,12 +108,7 @@ async fn open(forward: &TcpForward, ends: Option<Ends>) -> Result<Joined, TcpRes
     Err(failure)
 }
 
-async fn join(
-    client: TcpStream,
-    joined: Joined,
-    telemetry: &TcpTelemetry,
-    idle: Duration,
-) -> TcpResult {
+async fn join(client: Wire, joined: Joined, telemetry: &TcpTelemetry, idle: Duration) -> TcpResult {
     let Joined {
         admission,
         dialled:

@@ -11,7 +11,6 @@ pub mod limits;
 pub mod timers;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +29,7 @@ use crate::telemetry::tcp::TcpTelemetry;
 use crate::telemetry::tls::HandshakeMetrics;
 use crate::telemetry::trace::Tracing;
 use crate::tls::server::ServerTls;
+use crate::units::place::Place;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_limit::RequestLimit;
@@ -188,9 +188,9 @@ impl Snapshot {
     }
 
     /// The listener that the file gives this address to.
-    pub fn listener_at(&self, address: SocketAddr) -> Option<&Arc<Listener>> {
+    pub fn listener_at(&self, place: &Place) -> Option<&Arc<Listener>> {
         let mut pairs = self.listeners.iter().zip(&self.config.listeners);
-        let found = pairs.find(|(_, section)| section.address.value == address);
+        let found = pairs.find(|(_, section)| section.address.value == *place);
         found.map(|(listener, _)| listener)
     }
 }

@@ -251,7 +251,7 @@ fn values_come_from_variables_files_and_quotes() {
     assert!(diagnostics.is_empty(), "{:#?}", messages(text));
     assert_eq!(
         config.listeners[0].address.value,
-        "127.0.0.1:8080".parse().unwrap()
+        outrigger::units::place::Place::Tcp("127.0.0.1:8080".parse().unwrap())
     );
     assert_eq!(config.listeners[0].limits.headers, 7);
     assert_eq!(

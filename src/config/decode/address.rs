@@ -7,6 +7,7 @@ use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{EndpointAddress, Located};
 use super::fields::Item;
 use super::scalars::scalar;
+use crate::units::place::Place;
 
 /// Whether port 0 makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +44,22 @@ pub(super) fn socket(
     }
 }
 
+/// An address to listen at, or a unix socket, at `item`.
+pub(super) fn place(item: &Item<'_>, out: &mut Diagnostics) -> Option<Located<Place>> {
+    let found = scalar(item, "an IP address and a port", HINT, out)?;
+    if let Some(path) = found.value().strip_prefix("unix:") {
+        let place = Place::Unix(unix(path, item, out)?.into());
+        return Some(Located::new(place, item.node.at));
+    }
+    let address = socket(item, Port::MayBeZero, out)?;
+    Some(Located::new(Place::Tcp(address.value), address.at))
+}
+
 /// An address or a host name, with a port, at `item`.
 pub(super) fn endpoint(item: &Item<'_>, out: &mut Diagnostics) -> Option<EndpointAddress> {
     let found = scalar(item, "an address and a port", HINT, out)?;
     if let Some(path) = found.value().strip_prefix("unix:") {
-        return unix(path, item, out);
+        return unix(path, item, out).map(EndpointAddress::Unix);
     }
     match name(found.value()) {
         Some(name) => Some(name),
@@ -59,12 +71,12 @@ pub(super) fn endpoint(item: &Item<'_>, out: &mut Diagnostics) -> Option<Endpoin
 const MAX_PATH: usize = 107;
 
 /// `unix:/run/app.sock`
-fn unix(path: &str, item: &Item<'_>, out: &mut Diagnostics) -> Option<EndpointAddress> {
+fn unix(path: &str, item: &Item<'_>, out: &mut Diagnostics) -> Option<PathBuf> {
     let wrong = match path.len() {
         0 => "has no path",
         1..=MAX_PATH if !path.starts_with('/') => "has a path that does not begin with `/`",
         1..=MAX_PATH if path.contains('\0') => "has a path with a NUL in it",
-        1..=MAX_PATH => return Some(EndpointAddress::Unix(PathBuf::from(path))),
+        1..=MAX_PATH => return Some(PathBuf::from(path)),
         _ => "has a longer path than a unix socket may have (107 bytes)",
     };
     let message = format!("{} {wrong}", item.title());
@@ -106,11 +118,16 @@ fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
 }
 
 fn explain(text: &str, use_of: Port) -> Mistake {
-    if text.starts_with("unix:") || text.starts_with('/') {
+    if text.starts_with('/') {
         return (
-            "is a unix socket, which only endpoints can be",
-            "write an IP address and a port; an endpoint is written `unix:/run/app.sock`"
-                .to_owned(),
+            "is a path",
+            format!("write `unix:{text}` for a unix socket"),
+        );
+    }
+    if text.starts_with("unix:") {
+        return (
+            "is a unix socket, which cannot be asked for names",
+            "write an IP address and a port".to_owned(),
         );
     }
     if let Some((_, rest)) = text.split_once("://") {

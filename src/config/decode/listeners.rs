@@ -1,6 +1,6 @@
 //! `listeners.*`
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
@@ -10,14 +10,14 @@ use super::super::model::{
 };
 use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
-use super::address::{self, Port};
+use super::address;
 use super::fields::{Fields, Item, brief};
 use super::{keys, limits, scalars, tcp, tls};
-use crate::units;
+use crate::units::{self, place::Place};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Stands for an address that could not be read: port 0 collides with nothing.
-const UNREAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const UNREAD: Place = Place::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
 /// Reads one listener.
 pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnostics) -> Listener {
@@ -45,7 +45,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         return listener;
     };
     let address = fields.required("address", "127.0.0.1:8080", out);
-    if let Some(address) = address.and_then(|item| address::socket(&item, Port::MayBeZero, out)) {
+    if let Some(address) = address.and_then(|item| address::place(&item, out)) {
         listener.address = address;
     }
     let words = [

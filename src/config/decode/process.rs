@@ -1,6 +1,6 @@
 //! What concerns the whole process: `admin`, `access_log`, `drain`, `workers`, `trusted_proxies`, headers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use ipnet::IpNet;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
 use super::super::model::{Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located};
-use super::address::{self, Port};
+use super::address;
 use super::fields::{Fields, Item, brief};
 use super::{access_log, keys, limits, scalars};
+use crate::units::place::Place;
 
 /// Reads all of them into `config`.
 pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnostics) {
@@ -118,22 +119,23 @@ fn admin(item: Item<'_>, admin: &mut Admin, out: &mut Diagnostics) {
     let Some(read) = address_or_off(&item, out) else {
         return;
     };
-    match read {
-        Some(address) if !address.value.ip().is_loopback() => out.push(
-            Diagnostic::error(format!("`{}` of `admin.control` can be reached from outside", address.value))
+    let outside = read.as_ref().and_then(|place| place.value.socket());
+    match outside.filter(|address| !address.ip().is_loopback()) {
+        Some(address) => out.push(
+            Diagnostic::error(format!("`{address}` of `admin.control` can be reached from outside"))
                 .at(item.at())
-                .label(format!("write `127.0.0.1:{}`", address.value.port()))
+                .label(format!("write `127.0.0.1:{}`", address.port()))
                 .note("whoever reaches the control address can change and stop this proxy: it is loopback only"),
         ),
-        read => admin.control = read,
+        None => admin.control = read,
     }
 }
 
-fn address_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<Located<SocketAddr>>> {
+fn address_or_off(item: &Item<'_>, out: &mut Diagnostics) -> Option<Option<Located<Place>>> {
     if scalars::is_off(item, out)? {
         return Some(None);
     }
-    address::socket(item, Port::MayBeZero, out).map(Some)
+    address::place(item, out).map(Some)
 }
 
 fn drain(item: Item<'_>, drain: &mut Drain, out: &mut Diagnostics) {

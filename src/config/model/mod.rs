@@ -22,7 +22,7 @@ mod tls;
 mod tracing;
 mod upstreams;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use super::places::Places;
 use super::source::Span;
+use crate::units::place::Place;
 pub use access_log::*;
 pub use actions::*;
 pub use circuit_breaker::*;
@@ -148,8 +149,8 @@ fn loopback() -> Vec<IpNet> {
 pub struct Listener {
     /// The key in `listeners`: letters, digits, `-`, `_`, `.`; at most 64 characters.
     pub name: Located<String>,
-    /// `address`: IP and port to bind; port 0 takes a free one. Required.
-    pub address: Located<SocketAddr>,
+    /// `address`: IP and port to bind, port 0 takes a free one; or `unix:/run/outrigger.sock`. Required.
+    pub address: Located<Place>,
     /// `protocol`: what its clients speak. Default `http`.
     pub protocol: ListenerProtocol,
     /// `proxy_protocol`: whether connections begin with a PROXY header, version 1 or 2. Default `off`.
@@ -271,20 +272,20 @@ pub enum HeaderCase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// `probes`: address of `/live`, `/ready`, `/metrics`. Default `0.0.0.0:9900`; `None` (`off`): not served.
-    pub probes: Option<Located<SocketAddr>>,
-    /// `control`: address of views and changes; loopback only. Default `127.0.0.1:9901`; `None` (`off`): not served.
-    pub control: Option<Located<SocketAddr>>,
+    pub probes: Option<Located<Place>>,
+    /// `control`: address of views and changes; loopback or a unix socket only. Default `127.0.0.1:9901`; `None` (`off`): not served.
+    pub control: Option<Located<Place>>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             probes: Some(Located::new(
-                (Ipv4Addr::UNSPECIFIED, 9900).into(),
+                Place::Tcp((Ipv4Addr::UNSPECIFIED, 9900).into()),
                 Span::default(),
             )),
             control: Some(Located::new(
-                (IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into(),
+                Place::Tcp((Ipv4Addr::LOCALHOST, 9901).into()),
                 Span::default(),
             )),
         }

@@ -2,34 +2,43 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use crate::config::diagnostics::{Diagnostic, Diagnostics};
 use crate::config::model::{Config, Located};
 use crate::config::source::Span;
+use crate::units::place::Place;
 
 /// Who has an address, and where that is written.
 type Taken = (String, Located<SocketAddr>);
+
+/// A name, and where whoever has it listens.
+type Bound = (String, Located<Place>);
 
 /// Two sockets cannot have one address, nor a wildcard and a specific address one port.
 pub(super) fn addresses(config: &Config, out: &mut Diagnostics) {
     let listeners = config
         .listeners
         .iter()
-        .map(|it| (format!("listener `{}`", it.name.value), it.address));
+        .map(|it| (format!("listener `{}`", it.name.value), it.address.clone()));
     let probes = config
         .admin
         .probes
+        .clone()
         .map(|it| ("`admin.probes`".to_owned(), it));
     let control = config
         .admin
         .control
+        .clone()
         .map(|it| ("`admin.control`".to_owned(), it));
+    let all: Vec<Bound> = listeners.chain(probes).chain(control).collect();
+    paths(&all, out);
     let mut by_port: HashMap<u16, HashMap<IpAddr, Taken>> = HashMap::new();
-    for (who, address) in listeners
-        .chain(probes)
-        .chain(control)
-        .filter(|(_, it)| it.value.port() != 0)
-    {
+    let sockets = all.into_iter().filter_map(|(who, place)| {
+        let address = place.value.socket()?;
+        (address.port() != 0).then_some((who, Located::new(address, place.at)))
+    });
+    for (who, address) in sockets {
         let taken = by_port.entry(address.value.port()).or_default();
         match overlapping(address.value.ip(), taken) {
             Some((other, at)) => out.push(address_clash(&who, &address, other, at)),
@@ -37,6 +46,29 @@ pub(super) fn addresses(config: &Config, out: &mut Diagnostics) {
                 taken.insert(address.value.ip(), (who, address));
             }
         }
+    }
+}
+
+/// A path is one socket's.
+fn paths(all: &[Bound], out: &mut Diagnostics) {
+    let mut taken: HashMap<&Path, &Bound> = HashMap::new();
+    for bound in all {
+        let Place::Unix(path) = &bound.1.value else {
+            continue;
+        };
+        let Some((other, first)) = taken.insert(path, bound) else {
+            continue;
+        };
+        let message = format!(
+            "{} and {other} have the same address `{}`",
+            bound.0, bound.1.value
+        );
+        out.push(
+            Diagnostic::error(message)
+                .at(bound.1.at)
+                .label("choose another path")
+                .related(first.at, "already here"),
+        );
     }
 }
 

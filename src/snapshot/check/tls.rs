@@ -13,6 +13,7 @@ use crate::tls::files::{self, Trouble};
 
 /// Looks into every file.
 pub(super) fn tls(config: &Config, out: &mut Diagnostics) {
+    config.listeners.iter().for_each(|it| on_unix(it, out));
     for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
         (tls.certificates.iter()).for_each(|certificate| pair(certificate, out));
         if let Some(client) = &tls.client {
@@ -48,6 +49,28 @@ fn keys_without_identities(config: &Config, route: &Route, out: &mut Diagnostics
                 .at(rule.name.at)
                 .label("add `tls: { client: … }` to its listener, or write another `key`"),
         );
+    }
+}
+
+/// What a unix socket has no use for.
+fn on_unix(listener: &Listener, out: &mut Diagnostics) {
+    if listener.address.value.socket().is_some() {
+        return;
+    }
+    let name = &listener.name.value;
+    for (key, set, why) in [
+        ("tls", listener.tls.is_some(), "is never encrypted"),
+        ("reuse_port", listener.reuse_port, "has no port to share"),
+    ] {
+        if set {
+            let message = format!("listener `{name}` has `{key}` and a unix socket, which {why}");
+            let label = format!("write an IP address and a port, or remove `{key}`");
+            out.push(
+                Diagnostic::error(message)
+                    .at(listener.address.at)
+                    .label(label),
+            );
+        }
     }
 }
 

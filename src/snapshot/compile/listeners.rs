@@ -72,7 +72,8 @@ fn compile_listener(
         requests: parts.limits.listener(&name),
         routes: compile_routes(section, config, parts, environment, &telemetry),
         proxy_protocol: section.proxy_protocol,
-        port: section.address.value.port(),
+        // Behind a unix socket nobody knows a port; the scheme's own need not be told.
+        port: (section.address.value.socket()).map_or(HTTP_PORT, |address| address.port()),
         tcp: tcp_forward(section, parts, environment),
         normalize: normalize_rules(section.normalize),
         no_route: telemetry(&NO_ROUTE.into()),
@@ -107,6 +108,9 @@ fn tcp_forward(
         telemetry,
     })
 }
+
+/// The port of `http` (RFC 9110 §4.2.1).
+const HTTP_PORT: u16 = 80;
 
 /// The rules of `normalize` as the matcher knows them.
 pub(in crate::snapshot) fn normalize_rules(section: model::Normalize) -> Normalize {

@@ -63,7 +63,7 @@ fn lines(config: &Config) -> Lines {
         .for_each(|upstream| write_upstream(&mut lines, upstream));
     write_dns(&mut lines, &config.dns);
     let mut line = |path: &str, value: String| drop(lines.insert(path.into(), value));
-    let address = |address: &Option<crate::config::model::Located<std::net::SocketAddr>>| {
+    let address = |address: &Option<crate::config::model::Located<crate::units::place::Place>>| {
         address
             .as_ref()
             .map_or("off".into(), |address| address.value.to_string())
