@@ -29,6 +29,7 @@ from proc import BenchError  # noqa: E402
 
 RATE = 200  # polite requests a second
 PATIENCE = 20  # seconds until all is as before
+TURNS = 100  # parts of a second in which slow clients send
 
 
 def arguments():
@@ -81,15 +82,18 @@ def crowd(port, idle, slow, ready, stop):
     dripping = [drip_begin(port, number) for number in range(slow)]
     ready.set()
     cut = 0
+    turn = 0
     while not stop.is_set():
-        for index, sock in enumerate(dripping):
+        # Each once a second, but not all at once: slow clients know nothing of one another.
+        for index in range(turn % TURNS, slow, TURNS):
             try:
-                sock.sendall(b"a")
+                dripping[index].sendall(b"a")
             except OSError:
                 cut += 1
-                sock.close()
+                dripping[index].close()
                 dripping[index] = drip_begin(port, index)
-        stop.wait(1)
+        turn += 1
+        stop.wait(1 / TURNS)
     alive = 0
     for sock in held:
         try:

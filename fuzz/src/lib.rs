@@ -52,10 +52,10 @@ pub fn trace(data: &[u8]) {
     let mut formats = vec![TraceFormat::W3c, TraceFormat::B3, TraceFormat::B3Multi];
     formats.rotate_left(usize::from(order % 3));
     let tracing = Tracing::new(formats, Sampler::new(0));
-    let trace = tracing.begin(&headers);
+    let trace = tracing.begin(Some(&headers));
     tracing.clear(&mut headers, &trace);
     tracing.tell(&mut headers, &trace, trace.span);
-    let next = tracing.begin(&headers);
+    let next = tracing.begin(Some(&headers));
     assert_eq!((next.id, next.parent), (trace.id, Some(trace.span)));
     assert_eq!(next.flags.sampled, trace.flags.sampled);
 }

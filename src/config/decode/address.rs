@@ -118,17 +118,8 @@ fn parse(text: &str, port: Port) -> Result<SocketAddr, Mistake> {
 }
 
 fn explain(text: &str, use_of: Port) -> Mistake {
-    if text.starts_with('/') {
-        return (
-            "is a path",
-            format!("write `unix:{text}` for a unix socket"),
-        );
-    }
-    if text.starts_with("unix:") {
-        return (
-            "is a unix socket, which cannot be asked for names",
-            "write an IP address and a port".to_owned(),
-        );
+    if let Some(mistake) = path(text) {
+        return mistake;
     }
     if let Some((_, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or_default();
@@ -178,6 +169,17 @@ fn explain(text: &str, use_of: Port) -> Mistake {
         );
     }
     no_address(use_of)
+}
+
+/// What is no address because it is a path.
+fn path(text: &str) -> Option<Mistake> {
+    if text.starts_with('/') {
+        let label = format!("write `unix:{text}` for a unix socket");
+        return Some(("is a path", label));
+    }
+    let label = "write an IP address and a port".to_owned();
+    let what = "is a unix socket, which cannot be asked for names";
+    text.starts_with("unix:").then_some((what, label))
 }
 
 /// There is no colon.
