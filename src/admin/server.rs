@@ -20,9 +20,9 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::handlers::{self, AdminBody};
 use super::status::Status;
-use crate::units::place::Place;
+use crate::units::place::{FileRules, Place};
 use crate::wire::Wire;
-use crate::wire::door::{Access, Door};
+use crate::wire::door::Door;
 
 /// Connections that may wait in the kernel for being accepted.
 const BACKLOG: i32 = 128;
@@ -69,11 +69,14 @@ impl AdminSocket {
                 (Door::Tcp(listener), bound)
             }
             Place::Unix(path) => {
-                let access = match role {
-                    Role::Probes => Access::All,
-                    Role::Control => Access::Owner,
+                let rules = FileRules {
+                    mode: match role {
+                        Role::Probes => FileRules::default().mode,
+                        Role::Control => 0o600,
+                    },
+                    ..FileRules::default()
                 };
-                (Door::unix(path, access, BACKLOG)?, place.clone())
+                (Door::unix(path, rules, BACKLOG)?, place.clone())
             }
         };
         Ok(Self {

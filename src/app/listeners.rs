@@ -15,7 +15,7 @@ use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{self, Located};
 use crate::downstream::listener::{Acceptor, Port, Socket};
 use crate::snapshot::{ListenerId, Snapshot};
-use crate::units::place::Place;
+use crate::units::place::{FileRules, Place};
 
 /// Everything that is bound.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ struct Bound {
     name: Arc<str>,
     /// What the file says; port 0 stays 0 here.
     configured: Place,
+    rules: FileRules,
     reuse_port: bool,
     acceptor: Acceptor,
 }
@@ -139,7 +140,9 @@ impl Listeners {
     ) -> io::Result<Step> {
         let configured = &section.address.value;
         let same = |bound: &&Bound| {
-            bound.configured == *configured && bound.reuse_port == section.reuse_port
+            bound.configured == *configured
+                && bound.rules == section.unix
+                && bound.reuse_port == section.reuse_port
         };
         if self
             .bound
@@ -167,7 +170,7 @@ impl Listeners {
         };
         let socket = match self.bound.iter().find(heir_of) {
             Some(bound) => bound.acceptor.socket().adapt(sockets, port)?,
-            None => Socket::bind(configured, sockets, port)?,
+            None => Socket::bind(configured, section.unix, (sockets, port))?,
         };
         let acceptor = Acceptor::prepare(socket, id, &shared.store, &shared.workers)?;
         let name = section.name.value.as_str().into();
@@ -175,6 +178,7 @@ impl Listeners {
             id,
             name,
             configured: configured.clone(),
+            rules: section.unix,
             reuse_port: section.reuse_port,
             acceptor,
         }))
@@ -195,6 +199,10 @@ impl Listeners {
                     }
                 }
                 Step::Open(bound) => {
+                    // A new one follows them already; of one that was handed on, they are the only thing that can fail now.
+                    if let Err(error) = bound.acceptor.socket().follow(bound.rules) {
+                        tracing::warn!(listener = &*bound.name, %error, "socket keeps its mode or owner");
+                    }
                     bound.acceptor.open();
                     self.bound.push(bound);
                 }

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::worker::Worker;
 use crate::snapshot::{Listener, ListenerId, Store};
-use crate::units::place::Place;
+use crate::units::place::{FileRules, Place};
 use crate::wire::Wire;
-use crate::wire::door::{Access, Door, OpenDoor};
+use crate::wire::door::{Door, OpenDoor};
 
 /// Connections that may wait in the kernel for being accepted; the system's own limit applies, too.
 const BACKLOG: i32 = 4096;
@@ -64,12 +64,16 @@ impl Socket {
     /// # Errors
     ///
     /// As the system reports them: the address is in use, not ours, or not allowed.
-    pub fn bind(address: &Place, sockets: usize, port: Port) -> io::Result<Self> {
-        let (first, address) = bind(address, port)?;
+    pub fn bind(
+        address: &Place,
+        rules: FileRules,
+        (sockets, port): (usize, Port),
+    ) -> io::Result<Self> {
+        let (first, address) = bind(address, rules, port)?;
         let mut listeners = vec![first];
         for _ in 1..sockets {
             // Port 0 was decided by the first.
-            listeners.push(bind(&address, port)?.0);
+            listeners.push(bind(&address, rules, port)?.0);
         }
         Ok(Self { listeners, address })
     }
@@ -89,7 +93,9 @@ impl Socket {
             }
         }
         for _ in socket.listeners.len()..sockets {
-            socket.listeners.push(bind(&self.address, port)?.0);
+            // Only those of TCP can be more than one.
+            let rules = FileRules::default();
+            socket.listeners.push(bind(&self.address, rules, port)?.0);
         }
         Ok(socket)
     }
@@ -125,6 +131,18 @@ impl Socket {
         &self.address
     }
 
+    /// Lets those connect to a unix socket whom `rules` allow.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them.
+    pub fn follow(&self, rules: FileRules) -> io::Result<()> {
+        self.listeners.iter().try_for_each(|door| match door {
+            Door::Tcp(_) => Ok(()),
+            Door::Unix(_, file) => file.follow(rules),
+        })
+    }
+
     fn tcp(&self) -> impl Iterator<Item = &StdListener> {
         self.listeners.iter().filter_map(|door| match door {
             Door::Tcp(listener) => Some(listener),
@@ -134,11 +152,11 @@ impl Socket {
 }
 
 /// Binds one socket; with it comes where that is.
-fn bind(place: &Place, port: Port) -> io::Result<(Door, Place)> {
+fn bind(place: &Place, rules: FileRules, port: Port) -> io::Result<(Door, Place)> {
     let address = match place {
         Place::Tcp(address) => *address,
         Place::Unix(path) => {
-            return Ok((Door::unix(path, Access::All, BACKLOG)?, place.clone()));
+            return Ok((Door::unix(path, rules, BACKLOG)?, place.clone()));
         }
     };
     let socket = socket2::Socket::new(

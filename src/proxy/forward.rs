@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::seen::Seen;
 use super::stack::Received;
 use super::unread::Unread;
-use super::{admit, deadline, headers, mirror, upgrade, verdict};
+use super::{admit, deadline, headers, mirror, tunnel, upgrade, verdict};
 use crate::policy::deadline::Deadline;
 use crate::policy::failure::{Content, content};
 use crate::telemetry::protocol::Offence;
@@ -36,10 +36,12 @@ pub async fn forward(
     exchange: Arc<Exchange>,
     mut request: Box<Received>,
 ) -> Result<Response<ProxyBody>, ProxyError> {
-    let head = &mut request.head;
-    let seen = request.seen;
+    let (head, seen) = (&mut request.head, request.seen);
     let mut body = Unread::new(request.body, seen);
     check(&exchange, head, seen)?;
+    if head.method == Method::CONNECT {
+        return Box::pin(tunnel::open(&exchange, head, seen)).await;
+    }
     let path = action::normal_path(&exchange.listener, head)?;
     let entry = action::find(&exchange.listener, head, path.as_ref());
     let entry = entry.ok_or(ProxyError::NoRoute)?;
@@ -107,7 +109,7 @@ fn check(exchange: &Exchange, head: &request::Parts, seen: Seen) -> Result<(), P
         // Counted at the connection's end, as are those that hyper finds.
         return Err(ProxyError::BadRequest(offence.message()));
     }
-    if head.method == Method::CONNECT {
+    if head.method == Method::CONNECT && !exchange.listener.tunnels {
         return Err(ProxyError::ConnectMethod);
     }
     // hyper counts the lines of HTTP/1, and the bytes of both.

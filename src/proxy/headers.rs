@@ -78,6 +78,10 @@ fn check_coding(head: &Parts, seen: Seen) -> Result<(), Offence> {
 /// The forms of a target that a server takes (RFC 9112 §3.2): a path, all of a URL for HTTP, `*` of OPTIONS.
 fn is_target(head: &Parts) -> bool {
     let uri = &head.uri;
+    if head.method == Method::CONNECT {
+        // A host and a port, and nothing else (§3.2.3).
+        return uri.authority().is_some() && uri.scheme().is_none() && uri.path().is_empty();
+    }
     if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
         return false;
     }
@@ -99,7 +103,8 @@ pub fn host(head: &Parts) -> &str {
 /// The path that a route has to take: `OPTIONS *` asks the server as a whole (RFC 9112 §3.2.4), which is its root.
 pub fn path(head: &Parts) -> &str {
     match head.uri.path() {
-        "*" => "/",
+        // CONNECT names none.
+        "*" | "" => "/",
         path => path,
     }
 }

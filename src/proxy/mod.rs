@@ -27,6 +27,7 @@ pub mod service;
 pub mod stack;
 pub mod tcp;
 pub mod trace;
+pub mod tunnel;
 pub mod unavailable;
 pub mod unread;
 pub mod upgrade;

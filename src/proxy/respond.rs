@@ -164,6 +164,11 @@ pub fn redirect(location: HeaderValue, status: StatusCode) -> Response<ProxyBody
     response
 }
 
+/// The answer to a CONNECT that has its tunnel: no content, and no length of it (RFC 9110 §9.3.6).
+pub fn tunnel() -> Response<ProxyBody> {
+    Response::new(ProxyBody::full(""))
+}
+
 /// The answer that the file gives, without the headers that it names.
 pub fn reply(reply: &Reply, method: &Method) -> Response<ProxyBody> {
     // The length says what a GET would bring (RFC 9110 §9.3.2).

@@ -28,6 +28,7 @@ use crate::telemetry::upgrade::UpgradeMetrics;
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
 use crate::upstream::carrier::Carrier;
+use crate::upstream::connect::Dialled;
 use crate::upstream::connection::Connection;
 
 /// Looks in the time in which nothing may move: so many in a row that see nothing end a pipe.
@@ -107,6 +108,31 @@ pub fn switch(
     };
     exchange.engine.upgrades.spawn(pipe.run(client));
     Ok(Response::from_parts(head, ProxyBody::full("")))
+}
+
+/// Joins `client`, once it has been answered, with an endpoint that knows of no HTTP.
+pub(super) fn tunnel(
+    exchange: &Arc<Exchange>,
+    client: OnUpgrade,
+    admission: Admission,
+    dialled: Dialled,
+) {
+    let exchange = Arc::clone(exchange);
+    let Dialled {
+        stream, counted, ..
+    } = dialled;
+    let tracker = exchange.engine.upgrades.clone();
+    tracker.spawn(async move {
+        let upstream = Arc::clone(admission.upstream());
+        let joined = async {
+            if let Ok(client) = client.await {
+                let _open = Open::count(&upstream.metrics.upgrades);
+                join(client, (stream, Bytes::new()), (&exchange, &upstream)).await;
+            }
+        };
+        let _ = exchange.engine.cut.run_until_cancelled(joined).await;
+        drop((admission, counted));
+    });
 }
 
 struct Pipe {

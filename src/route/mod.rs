@@ -57,6 +57,8 @@ pub struct Route {
     pub replay_bytes: usize,
     /// How long a request's body may be, in bytes.
     pub body_bytes: Option<u64>,
+    /// Whether CONNECT is let through, as bytes.
+    pub tunnel: bool,
     /// What they have to pass; shared by all listeners.
     pub limits: Arc<limits::RouteLimits>,
     /// Handles of its metrics on this listener.

@@ -96,6 +96,8 @@ pub struct Listener {
     pub normalize: Normalize,
     /// The port in the configuration; 0 when a free one was taken.
     pub port: u16,
+    /// Whether one of its routes lets CONNECT through.
+    pub tunnels: bool,
     /// Stands for the route when there is none.
     pub no_route: Arc<RouteTelemetry>,
     /// Handles of its metrics.

@@ -7,6 +7,27 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Who may connect to a unix socket, of those who may enter its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRules {
+    /// The permissions of its file. Default `0666`.
+    pub mode: u32,
+    /// Whose it is, by number. Default: of the user that this process runs as.
+    pub user: Option<u32>,
+    /// Likewise of the group.
+    pub group: Option<u32>,
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        Self {
+            mode: 0o666,
+            user: None,
+            group: None,
+        }
+    }
+}
+
 /// An address, or a socket of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {

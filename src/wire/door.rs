@@ -7,7 +7,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,15 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::Wire;
-
-/// Who may connect, of those who may enter the socket's folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody.
-    All,
-    /// The user that this process runs as.
-    Owner,
-}
+use crate::units::place::FileRules;
 
 /// Whoever comes by a unix socket is on this machine, as whoever comes from here.
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -63,6 +55,21 @@ impl Drop for SocketFile {
     }
 }
 
+impl SocketFile {
+    /// Lets those connect whom `rules` allow.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports them: only a privileged process gives files away.
+    pub fn follow(&self, rules: FileRules) -> io::Result<()> {
+        fs::set_permissions(&self.path, Permissions::from_mode(rules.mode))?;
+        if rules.user.is_some() || rules.group.is_some() {
+            chown(&self.path, rules.user, rules.group)?;
+        }
+        Ok(())
+    }
+}
+
 /// Device and inode.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
@@ -75,7 +82,7 @@ impl Door {
     /// # Errors
     ///
     /// Somebody listens there; something else is there; as the system reports them.
-    pub fn unix(path: &Arc<Path>, access: Access, backlog: i32) -> io::Result<Self> {
+    pub fn unix(path: &Arc<Path>, rules: FileRules, backlog: i32) -> io::Result<Self> {
         make_room(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -84,12 +91,8 @@ impl Door {
             path: Arc::clone(path),
             identity: identity(path),
         };
-        let mode = match access {
-            Access::All => 0o666,
-            Access::Owner => 0o600,
-        };
         // Before it listens, so that nobody comes in meanwhile.
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        file.follow(rules)?;
         socket.listen(backlog)?;
         Ok(Self::Unix(socket.into(), Arc::new(file)))
     }

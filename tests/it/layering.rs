@@ -106,7 +106,7 @@ const MAY: [(&str, &[&str]); 15] = [
     ("upstream", &["policy", "telemetry", "tls", "units", "wire"]),
     ("policy", &["units"]),
     ("config", &["units"]),
-    ("wire", &[]),
+    ("wire", &["units"]),
     ("telemetry", &["units"]),
     ("tls", &["units"]),
     ("units", &[]),

@@ -80,6 +80,7 @@ mod tls_upstream;
 mod toxics;
 mod tracing;
 mod tracing_export;
+mod tunnel;
 mod unix_listener;
 mod unix_upstream;
 mod upgrade;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -274,4 +274,35 @@ fn sockets_come_and_go_with_reloads() {
     fs::rename(&moved, &first).unwrap();
     proxy.drain();
     assert!(first.exists());
+}
+
+#[test]
+fn its_file_has_the_mode_and_the_owner_of_the_file() {
+    let origin = echo();
+    let own = tempfile::tempdir().unwrap();
+    let socket = own.path().join("in.sock");
+    let user = fs::metadata(own.path()).unwrap().uid();
+    let with = |mode: &str| {
+        let rules = format!("unix: {{ mode: \"{mode}\", user: {user} }}");
+        let listener = LISTENER.replace("forward: app", &format!("forward: app, {rules}"));
+        in_folder(&file(&origin, &listener), own.path())
+    };
+    let proxy = Proxy::start(&with("0660"));
+    assert_eq!(
+        (mode(&socket), fs::metadata(&socket).unwrap().uid()),
+        (0o660, user)
+    );
+    let mut kept = connect(&socket);
+    let get = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert!(ask(&mut kept, get).0.contains("200"));
+    let inode = fs::metadata(&socket).unwrap().ino();
+    proxy.reload(&with("600"));
+    assert_eq!(mode(&socket), 0o600);
+    assert_eq!(
+        fs::metadata(&socket).unwrap().ino(),
+        inode,
+        "the socket itself stays"
+    );
+    assert!(ask(&mut kept, get).0.contains("200"));
+    assert!(ask(&mut connect(&socket), get).0.contains("200"));
 }

@@ -19,9 +19,12 @@ pub(super) const ROOT: &[&str] = &[
     "deadline_header",
     "server_timing",
 ];
+/// `listeners.*.unix`
+pub(super) const UNIX: &[&str] = &["mode", "user", "group"];
 /// `listeners.*`
 pub(super) const LISTENER: &[&str] = &[
     "address",
+    "unix",
     "protocol",
     "proxy_protocol",
     "direction",
@@ -69,6 +72,7 @@ pub(super) const ROUTE: &[&str] = &[
     "request_headers",
     "response_headers",
     "mirror",
+    "tunnel",
     "retry",
     "rate_limit",
     "limits",
@@ -246,6 +250,7 @@ pub(crate) const ALL: &[(&str, &[&str])] = &[
     ("listeners.*", LISTENER),
     ("listeners.*.timeouts", LISTENER_TIMEOUTS),
     ("listeners.*.limits", LISTENER_LIMITS),
+    ("listeners.*.unix", UNIX),
     ("listeners.*.normalize", NORMALIZE),
     ("listeners.*.tls", LISTENER_TLS),
     ("listeners.*.tls.certificates[]", CERTIFICATE),

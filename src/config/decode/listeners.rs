@@ -12,8 +12,9 @@ use super::super::source::Span;
 use super::super::yaml::{Scalar, Value};
 use super::address;
 use super::fields::{Fields, Item, brief};
-use super::{keys, limits, scalars, tcp, tls};
-use crate::units::{self, place::Place};
+use super::{keys, limits, scalars, tcp, tls, unix};
+use crate::units;
+use crate::units::place::{FileRules, Place};
 use scalars::{MAX_TIME, MIN_TIME};
 
 /// Stands for an address that could not be read: port 0 collides with nothing.
@@ -30,6 +31,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         },
         name,
         address: Located::new(UNREAD, Span::default()),
+        unix: FileRules::default(),
         protocol: ListenerProtocol::default(),
         proxy_protocol: ProxyProtocol::default(),
         forward: None,
@@ -44,10 +46,7 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
         listener.forward = unread;
         return listener;
     };
-    let address = fields.required("address", "127.0.0.1:8080", out);
-    if let Some(address) = address.and_then(|item| address::place(&item, out)) {
-        listener.address = address;
-    }
+    place(&fields, &mut listener, out);
     let words = [
         ("inbound", Direction::Inbound),
         ("outbound", Direction::Outbound),
@@ -79,6 +78,17 @@ pub(super) fn listener(name: Located<String>, item: Item<'_>, out: &mut Diagnost
     }
     listener.tls = fields.get("tls").and_then(|item| tls::listener(item, out));
     listener
+}
+
+/// Where it listens, and for whom.
+fn place(fields: &Fields<'_>, listener: &mut Listener, out: &mut Diagnostics) {
+    let address = fields.required("address", "127.0.0.1:8080", out);
+    if let Some(address) = address.and_then(|item| address::place(&item, out)) {
+        listener.address = address;
+    }
+    if let Some(item) = fields.get("unix") {
+        listener.unix = unix::rules(item, listener.address.value.socket(), out);
+    }
 }
 
 fn normalize(item: Item<'_>, normalize: &mut Normalize, out: &mut Diagnostics) {

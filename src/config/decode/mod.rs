@@ -31,6 +31,7 @@ mod scalars;
 mod tcp;
 mod tls;
 mod tracing;
+mod unix;
 mod upstreams;
 
 use super::diagnostics::{Diagnostics, Section};

@@ -39,6 +39,7 @@ fn route(item: Item<'_>, out: &mut Diagnostics) -> Route {
         request_headers: HeaderRules::default(),
         response_headers: HeaderRules::default(),
         mirrors: Vec::new(),
+        tunnel: false,
         timeout: Some(TIMEOUT),
         retry: Retry::default(),
         rate_limits: Vec::new(),
@@ -92,7 +93,7 @@ fn forwarded(fields: &Fields<'_>, route: &mut Route, out: &mut Diagnostics) {
         Action::Redirect(_) => ("redirects", true),
         Action::Respond(_) => ("answers itself", true),
     };
-    for item in ["rewrite", "request_headers", "mirror"]
+    for item in ["rewrite", "request_headers", "mirror", "tunnel"]
         .iter()
         .filter_map(|key| fields.get(key).filter(|_| acts))
     {
@@ -113,6 +114,10 @@ fn forwarded(fields: &Fields<'_>, route: &mut Route, out: &mut Diagnostics) {
     if let Some(item) = fields.get("mirror") {
         route.mirrors = actions::mirrors(item, out);
     }
+    let tunnel = fields.get("tunnel");
+    route.tunnel = tunnel
+        .and_then(|item| scalars::boolean(&item, out))
+        .unwrap_or_default();
 }
 
 fn listeners(item: &Item<'_>, out: &mut Diagnostics) -> Vec<Located<String>> {

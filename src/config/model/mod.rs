@@ -30,7 +30,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use super::places::Places;
 use super::source::Span;
-use crate::units::place::Place;
+use crate::units::place::{FileRules, Place};
 pub use access_log::*;
 pub use actions::*;
 pub use circuit_breaker::*;
@@ -151,6 +151,8 @@ pub struct Listener {
     pub name: Located<String>,
     /// `address`: IP and port to bind, port 0 takes a free one; or `unix:/run/outrigger.sock`. Required.
     pub address: Located<Place>,
+    /// `unix`: who may connect to a unix socket.
+    pub unix: FileRules,
     /// `protocol`: what its clients speak. Default `http`.
     pub protocol: ListenerProtocol,
     /// `proxy_protocol`: whether connections begin with a PROXY header, version 1 or 2. Default `off`.

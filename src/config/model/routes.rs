@@ -26,6 +26,8 @@ pub struct Route {
     pub response_headers: HeaderRules,
     /// `mirror`: copies to other upstreams. Only with `forward`. Default: none; at most 8.
     pub mirrors: Vec<Mirror>,
+    /// `tunnel`: whether CONNECT leads to the upstream, as bytes. Default `false`: it is refused with 405.
+    pub tunnel: bool,
     /// `timeout`: whole request, from its head's arrival to the answer's end; `None` (`off`): unlimited. Default 30 s.
     pub timeout: Option<Duration>,
     /// `retry`: on by default.

@@ -74,6 +74,10 @@ fn compile_listener(
         proxy_protocol: section.proxy_protocol,
         // Behind a unix socket nobody knows a port; the scheme's own need not be told.
         port: (section.address.value.socket()).map_or(HTTP_PORT, |address| address.port()),
+        tunnels: config.routes.iter().any(|route| {
+            let named = &route.listeners;
+            route.tunnel && (named.is_empty() || named.iter().any(|it| *it.value == *name))
+        }),
         tcp: tcp_forward(section, parts, environment),
         normalize: normalize_rules(section.normalize),
         no_route: telemetry(&NO_ROUTE.into()),

@@ -34,6 +34,7 @@ pub(super) fn compile_routes(
             retry: retry_policy(retry),
             per_try_timeout: retry.per_try_timeout.map(|limit| limit.value),
             replay_bytes: replay_bytes(retry),
+            tunnel: section.tunnel,
             body_bytes: section
                 .body_bytes
                 .within(listener.limits.body_bytes)
@@ -74,6 +75,7 @@ fn implied(listener: &model::Listener, forward: &model::Located<String>) -> mode
         request_headers: model::HeaderRules::default(),
         response_headers: model::HeaderRules::default(),
         mirrors: Vec::new(),
+        tunnel: false,
         timeout: Some(model::DEFAULT_REQUEST_TIMEOUT),
         retry: model::Retry::default(),
         rate_limits: Vec::new(),

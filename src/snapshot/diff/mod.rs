@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::config::model::{Config, Listener};
 use crate::units::Pretty;
+use crate::units::place::FileRules;
 use routes::write_route;
 use upstreams::{write_dns, write_upstream};
 
@@ -90,11 +91,22 @@ fn lines(config: &Config) -> Lines {
     lines
 }
 
+fn write_unix(listener: &Listener, line: &mut impl FnMut(&str, String)) {
+    if listener.address.value.socket().is_none() {
+        let FileRules { mode, user, group } = listener.unix;
+        let number = |it: Option<u32>| it.map_or("default".into(), |it| it.to_string());
+        line("unix.mode", format!("{mode:04o}"));
+        line("unix.user", number(user));
+        line("unix.group", number(group));
+    }
+}
+
 fn write_listener(lines: &mut Lines, listener: &Listener) {
     let mut line = |key: &str, value: String| {
         lines.insert(format!("listeners.{}.{key}", listener.name.value), value);
     };
     line("address", listener.address.value.to_string());
+    write_unix(listener, &mut line);
     line("protocol", word(&listener.protocol));
     line("proxy_protocol", word(&listener.proxy_protocol));
     line("direction", listener.direction.as_str().into());

@@ -27,6 +27,7 @@ pub(super) fn write_route(lines: &mut Lines, index: usize, route: &Route) {
     for (number, item) in route.matches.iter().enumerate() {
         line(&format!("match[{number}]"), rule(&item.value));
     }
+    line("tunnel", route.tunnel.to_string());
     if let Some(rewrite) = &route.rewrite {
         line("rewrite", rewritten(rewrite));
     }
