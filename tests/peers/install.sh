@@ -22,6 +22,7 @@ GRPC_GO_VERSION=v1.85.0
 GRPCIO_VERSION=1.85.3
 GRPCIO_TOOLS_VERSION=1.85.1 # of its health and reflection services
 WEBSOCKETS_VERSION=17.4
+H2_VERSION=4.4.1
 H2SPEC_VERSION=v2.2.1+incompatible # the module has no v2 in its path
 VERSITYGW_VERSION=v1.8.0
 PAIRS_PYTHON=(boto3==1.44.8 twine==7.0.0 pypiserver==2.4.2)
@@ -72,6 +73,7 @@ install_ci() {
     python_program "grpcio-$GRPCIO_VERSION" "grpcio==$GRPCIO_VERSION" "grpcio-health-checking==$GRPCIO_TOOLS_VERSION" \
         "grpcio-reflection==$GRPCIO_TOOLS_VERSION"
     python_program "websockets-$WEBSOCKETS_VERSION" "websockets==$WEBSOCKETS_VERSION"
+    python_program "h2-$H2_VERSION" "h2==$H2_VERSION"
     python_program "kubernetes-validate-$KUBERNETES_VALIDATE_VERSION" "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
     install_rotel
     install_pairs
@@ -281,6 +283,7 @@ export PATH="$peers/bin:\$PATH"
 export PEERS_PYTHON="$peers/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION/bin/python"
 export PEERS_GRAFANA_PYTHON="$peers/grafana-sdk-$GRAFANA_SDK_VERSION/bin/python"
 export PEERS_GRPC_PYTHON="$peers/grpcio-$GRPCIO_VERSION/bin/python"
+export PEERS_H2_PYTHON="$peers/h2-$H2_VERSION/bin/python"
 export PEERS_WEBSOCKETS_PYTHON="$peers/websockets-$WEBSOCKETS_VERSION/bin/python"
 export PEERS_PAIRS_PYTHON="$peers/pairs-python/bin/python"
 export PEERS_PAIRS_NODE="$peers/pairs-node/node_modules"
