@@ -112,8 +112,12 @@ fn connections_go_where_the_fewest_are_open() {
         clients.push(connect(&proxy));
         eventually("it is joined", || active(&proxy) == f64::from(opened));
     }
-    assert_eq!(at_first.try_iter().collect::<Vec<_>>().len(), 3);
-    assert_eq!(at_second.try_iter().collect::<Vec<_>>().len(), 3);
+    // Three each are all of them; an app may be a moment behind its kernel.
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(at_first.recv_timeout(PATIENCE).unwrap());
+        taken.push(at_second.recv_timeout(PATIENCE).unwrap());
+    }
 }
 
 #[test]
