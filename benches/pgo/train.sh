@@ -16,8 +16,7 @@ export LLVM_PROFILE_FILE=${2:?usage: benches/pgo/train.sh BINARY FOLDER}/%p-%m.p
 need curl h2load openssl python3 wrk
 
 make_files() {
-    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-        -keyout "$work/tls.key" -out "$work/tls.pem") >"$work/openssl.log" 2>&1 || { show_log "$work/openssl.log"; die "openssl makes no certificate"; }
+    make_certificate
     head -c 500000 /dev/zero | tr '\0' a >"$work/large.txt"
     printf 'wrk.method = "POST"\nwrk.body = string.rep("a", 1500)\nwrk.headers["content-type"] = "application/json"\n' >"$work/upload.lua"
     cp "$here"/*.yaml "$work/"
@@ -35,7 +34,7 @@ streams() { h2load --clients 8 --max-concurrent-streams 8 --duration "$1" "$2" >
 
 # work CONFIG: the same for both, but for what only the second one has.
 work() {
-    INBOUND=$inbound SECURE=$secure APP=$app PROBES=$probes start "$1" "$binary" run --config "$work/$1.yaml"
+    WORK=$work INBOUND=$inbound SECURE=$secure APP=$app PROBES=$probes start "$1" "$binary" run --config "$work/$1.yaml"
     local proxy=$started
     wait_http "http://127.0.0.1:$probes/ready" 200 20 "$work/$1.log"
     load 4 64 "http://127.0.0.1:$inbound/item?id=7"

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::AttemptResult;
 use crate::telemetry::record::{AttemptRecord, Outcome};
 use crate::upstream::Upstream;
 use crate::upstream::admission::Admission;
-use crate::upstream::connect::{Dialled, Opening};
+use crate::upstream::connect::{ConnectError, Dialled, Opening};
 use crate::upstream::endpoint::Endpoint;
 
 /// Endpoints that are tried for one tunnel, at most.
@@ -88,11 +88,17 @@ async fn dial(
                 admission.report(Verdict::Success, started.elapsed(), now);
                 return Ok((admission, dialled));
             }
-            Err(error) => ProxyError::not_connected(upstream, error),
+            Err(error) => error,
         };
+        // That there may be no more connections is our own doing.
+        let verdict = match error {
+            ConnectError::Full => Verdict::Ignored,
+            _ => Verdict::Failure(Failure::Connect),
+        };
+        let error = ProxyError::not_connected(upstream, error);
         let outcome = Outcome::Failed(error.reason().as_str());
         note(exchange, &endpoint, started, outcome);
-        admission.report(Verdict::Failure(Failure::Connect), started.elapsed(), now);
+        admission.report(verdict, started.elapsed(), now);
         tried.push(endpoint);
         if tried.len() >= TRIES || budget.is_some_and(|budget| !budget.withdraw(now)) {
             return Err(error);

@@ -28,8 +28,7 @@ talk() {
 export NODE_OPTIONS=--max-http-header-size=65536
 ports app plain secure probes control
 start_app "$app"
-(umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-    -keyout "$work/tls.key" -out "$work/tls.pem") >"$work/openssl.log" 2>&1 || { show_log "$work/openssl.log"; die "openssl makes no certificate"; }
+make_certificate
 cat >"$work/outrigger.yaml" <<END
 listeners:
   plain: { address: 127.0.0.1:$plain, forward: app }

@@ -15,11 +15,6 @@ CASES=146
 
 # /read answers when it has read the whole request: an answer that comes before a wrong trailer would hide it.
 
-make_certificate() {
-    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-        -keyout "$work/tls.key" -out "$work/tls.pem") >"$work/openssl.log" 2>&1 || { show_log "$work/openssl.log"; die "openssl makes no certificate"; }
-}
-
 # spec WHAT OPTION...: all cases pass, none is skipped.
 spec() {
     local what=$1 status=0

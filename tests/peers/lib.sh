@@ -106,6 +106,15 @@ stop() {
     wait "$1" 2>/dev/null || true # it was killed, which `set -e` would take for a failure
 }
 
+# A certificate for localhost that nobody has signed: $work/tls.pem and its key, $work/tls.key.
+make_certificate() {
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+        -keyout "$work/tls.key" -out "$work/tls.pem") >"$work/openssl.log" 2>&1 || {
+        show_log "$work/openssl.log"
+        die "openssl makes no certificate"
+    }
+}
+
 # start_app PORT: the small Node.js app beside this file.
 start_app() {
     start app node "$(dirname "${BASH_SOURCE[0]}")/app.js" "$1"
