@@ -5,6 +5,7 @@
 //! gathering a kilobyte and taking `send`. TLS gathers by itself: both slices leave in one record.
 
 pub mod door;
+pub mod outbox;
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -19,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use self::outbox::Batched;
+
 /// Up to this many bytes are gathered: about what can be copied in the time that is won.
 const GATHERED: usize = 2048;
 
@@ -27,6 +30,8 @@ const GATHERED: usize = 2048;
 pub enum Wire {
     /// As it is.
     Tcp(TcpStream),
+    /// As it is, but small messages leave together.
+    Batched(Batched),
     /// To a socket of this machine. It has no `send` that would be cheaper.
     Unix(UnixStream),
     /// Encrypted. Boxed, for it is a kilobyte that a plain stream need not carry.
@@ -57,6 +62,15 @@ impl StillWire {
 }
 
 impl Wire {
+    /// Lets small messages leave together with those of others, from now on and on this thread.
+    #[must_use]
+    pub fn batched(self) -> Self {
+        match self {
+            Self::Tcp(stream) => Self::Batched(Batched::new(stream)),
+            Self::Batched(_) | Self::Unix(_) | Self::Tls(_) => self,
+        }
+    }
+
     /// Looks at what comes next, without taking it, as soon as there is something; 0: nothing more will come.
     ///
     /// # Errors
@@ -65,6 +79,7 @@ impl Wire {
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.peek(buffer).await,
+            Self::Batched(stream) => stream.stream().peek(buffer).await,
             Self::Unix(stream) => {
                 let look = || Ok(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0);
                 stream.async_io(Interest::READABLE, look).await
@@ -81,6 +96,7 @@ impl Wire {
     pub fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Batched(stream) => stream.stream().set_nodelay(true),
             Self::Unix(_) | Self::Tls(_) => Ok(()),
         }
     }
@@ -89,6 +105,7 @@ impl Wire {
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Batched(stream) => stream.stream().local_addr().ok(),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
         }
@@ -98,12 +115,12 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// As the system reports them; what is encrypted cannot be moved.
+    /// As the system reports them; what is encrypted or batched cannot be moved.
     pub fn still(self) -> io::Result<StillWire> {
         match self {
             Self::Tcp(stream) => Ok(StillWire::Tcp(stream.into_std()?)),
             Self::Unix(stream) => Ok(StillWire::Unix(stream.into_std()?)),
-            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Batched(_) | Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -115,7 +132,7 @@ impl Wire {
     /// Whether both sides have agreed on HTTP/2 when it was encrypted (ALPN).
     pub fn has_agreed_on_http2(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tcp(_) | Self::Batched(_) | Self::Unix(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -129,6 +146,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Batched(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -143,6 +161,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Batched(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => {
                 let written = Pin::new(&mut *stream).poll_write(cx, bytes);
@@ -158,6 +177,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let stream = match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream),
+            Self::Batched(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => {
                 let written = Pin::new(&mut *stream).poll_write_vectored(cx, slices);
@@ -185,6 +205,7 @@ impl AsyncWrite for Wire {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Batched(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => {
                 let flushed = Pin::new(&mut *stream).poll_flush(cx);
@@ -196,6 +217,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Batched(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }

@@ -36,7 +36,7 @@ pub(super) async fn greet(
         Some(tls) => match stream {
             Wire::Tcp(stream) => Box::pin(shake_hands(stream, tls, info, state)).await,
             // The file's check lets no unix socket have TLS.
-            Wire::Unix(_) | Wire::Tls(_) => None,
+            Wire::Batched(_) | Wire::Unix(_) | Wire::Tls(_) => None,
         },
         None => {
             let protocol = sniff(&stream).await.ok()??;

@@ -1,7 +1,8 @@
 //! The client's socket, noting what moves.
 //!
-//! Path: [`super::connection`] gives it to hyper. It adds no buffer and no system call. What passes is shown to the reader
-//! of its protocol, which finds what hyper does not tell: [`super::framing`], [`super::frames`].
+//! Path: [`super::connection`] gives it to hyper. It adds no system call, and no buffer but [`crate::wire::outbox`]. What
+//! passes is shown to the reader of its protocol, which finds what hyper does not tell: [`super::framing`],
+//! [`super::frames`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -43,7 +44,7 @@ impl TrackedIo {
             Protocol::Http2 => Reader::Http2(Box::default()),
         };
         Self {
-            stream,
+            stream: stream.batched(),
             state,
             reader,
         }

@@ -25,7 +25,7 @@ use crate::snapshot::{Listener, ProxyProtocol, Snapshot};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http2::Http2Settings;
 use crate::upstream::pool::{HeadLimits, PoolSettings};
-use crate::wire::Wire;
+use crate::wire::{Wire, outbox};
 
 /// Timers are looked at this often at most, and a line waits no longer to be written.
 const FAST: Duration = Duration::from_millis(50);
@@ -100,6 +100,7 @@ impl Worker {
         let own = Arc::clone(&worker);
         let name = format!("worker-{}", own.engine.worker);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            drop(runtime.spawn(outbox::carry()));
             runtime.block_on(own.tend());
             own.engine.log.flush();
             // Connections that are left are dropped with their runtime, and tell their records.

@@ -173,7 +173,7 @@ impl<'a> Opening<'a> {
             // Only where it differs: another number than hyper's own is kept on the heap.
             builder.max_headers(self.settings.head.lines);
         }
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(stream.batched())).await?;
         let connection = Connection::new(sender, driver, counted);
         Ok(Box::new(connection.shaken_in(handshake_time)))
     }
@@ -193,7 +193,7 @@ impl<'a> Opening<'a> {
         // For a request that has no host.
         let named = Authority::try_from(endpoint.address.host());
         let named = named.unwrap_or_else(|_| Authority::from_static("localhost"));
-        let transport = TokioIo::new(stream);
+        let transport = TokioIo::new(stream.batched());
         let shaken = http2::handshake(transport, counted, &self.settings.http2, (scheme, named));
         let mut shared = timeout_at(begun + self.whole(), shaken)
             .await
