@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, recv};
 use smallvec::SmallVec;
@@ -121,6 +121,32 @@ impl Wire {
             Self::Tcp(stream) => Ok(StillWire::Tcp(stream.into_std()?)),
             Self::Unix(stream) => Ok(StillWire::Unix(stream.into_std()?)),
             Self::Batched(_) | Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whether [`Self::poll_left`] can tell.
+    pub fn tells_leaving(&self) -> bool {
+        matches!(self, Self::Batched(_))
+    }
+
+    /// Waits for what makes a reader wake: `true` when the peer has closed its side or broken off, `false` when there is
+    /// something to read. Nothing is taken. Never ready where it cannot be told.
+    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Self::Batched(stream) = self else {
+            return Poll::Pending;
+        };
+        let stream = stream.stream();
+        loop {
+            if ready!(stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(true);
+            }
+            let look = || Ok(recv(stream, &mut [0; 1], RecvFlags::PEEK)?.0);
+            match stream.try_io(Interest::READABLE, look) {
+                Ok(bytes) => return Poll::Ready(bytes == 0),
+                // That was old news; now it is forgotten.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(true),
+            }
         }
     }
 

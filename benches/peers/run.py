@@ -26,7 +26,7 @@ from proc import BenchError  # noqa: E402
 import report  # noqa: E402
 
 BARE = ["relay", "nginx", "haproxy", "envoy", "outrigger"]
-LIMITS = ["relay", "haproxy", "nginx", "nginx-full", "envoy-full"]
+LIMITS = ["relay", "haproxy", "haproxy-alike", "nginx", "nginx-alike", "nginx-full", "envoy-full"]
 DEFAULT = {"h1": [name for name in PROXIES if name != "outrigger-crowd"], "h2c": BARE[1:], "tls": list(TLS)}
 
 
@@ -42,7 +42,7 @@ def arguments():
     p.add_argument("--cores", default="0,1", metavar="PROXY,LOAD", help="proxy core and load+origin core (0,1)")
     p.add_argument("--json", metavar="FILE", help="every sample and the summary")
     p.add_argument("--gate", action="store_true", help="exit 1 if the judged is above a limit or had failures")
-    p.add_argument("--judge", choices=["outrigger", "outrigger-full"], default="outrigger", help="gate: whom (outrigger)")
+    p.add_argument("--judge", choices=["outrigger", "outrigger-bare", "outrigger-full"], default="outrigger", help="gate: whom (outrigger)")
     for peer in LIMITS:
         p.add_argument(f"--max-{peer}", type=float, metavar="RATIO", help=f"gate: limit of CPU per request / {peer}'s")
     a = p.parse_args()

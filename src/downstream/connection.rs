@@ -80,13 +80,14 @@ pub async fn serve(
         Ok(Some(greeted)) => greeted,
         Ok(None) => return End::Closed,
     };
-    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&state), protocol));
+    let io = TrackedIo::new(stream, Arc::clone(&state), protocol);
     let service = ConnService::new(stack(), Arc::clone(&engine), Arc::clone(&info));
     match protocol {
         Protocol::Http1 => {
             let preserve_case = engine.snapshots.load().preserves_header_case();
             let connection = http1_builder(&info.listener, preserve_case)
-                .serve_connection(io, service)
+                .half_close(io.tells_leaving())
+                .serve_connection(TokioIo::new(io), service)
                 .with_upgrades();
             let mut connection = Box::pin(connection);
             let end = obey(&state, &mut connection, |connection| {
@@ -110,7 +111,8 @@ pub async fn serve(
         }
         Protocol::Http2 => {
             state.set_multiplexed();
-            let connection = http2_builder(&info.listener).serve_connection(io, service);
+            let connection =
+                http2_builder(&info.listener).serve_connection(TokioIo::new(io), service);
             let mut connection = Box::pin(connection);
             obey(&state, &mut connection, |connection| {
                 connection.as_mut().graceful_shutdown()

@@ -24,6 +24,8 @@ pub struct TrackedIo {
     stream: Wire,
     state: Arc<ConnState>,
     reader: Reader,
+    /// Whether to look if the client is still there.
+    watching: bool,
 }
 
 /// Who reads along.
@@ -47,6 +49,29 @@ impl TrackedIo {
             stream: stream.batched(),
             state,
             reader,
+            watching: true,
+        }
+    }
+
+    /// Whether a client that leaves while its request is under way is noticed here. Then hyper need not read ahead in order
+    /// to notice it, which takes a buffer for each request.
+    pub fn tells_leaving(&self) -> bool {
+        matches!(self.reader, Reader::Http1(_)) && self.stream.tells_leaving()
+    }
+
+    /// Whether the client has left a request that is under way.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.watching || !self.state.is_active() || !self.tells_leaving() {
+            return false;
+        }
+        match self.stream.poll_left(cx) {
+            Poll::Ready(true) => true,
+            Poll::Ready(false) => {
+                // As long as that is not read nothing behind it can be seen.
+                self.watching = false;
+                false
+            }
+            Poll::Pending => false,
         }
     }
 
@@ -96,6 +121,7 @@ impl AsyncRead for TrackedIo {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
+            self.watching = true;
             self.state.bytes_read();
             let new = buffer.filled().get(before..).unwrap_or_default();
             self.read_along(cx, new);
@@ -134,7 +160,13 @@ impl AsyncWrite for TrackedIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.state.write_blocked(flushed.is_pending());
+        // hyper flushes with each poll, and cancels what is under way when that fails.
+        if self.has_left(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -62,7 +62,7 @@ pub struct ConnState {
     last_frame: AtomicU8,
     /// Requests begun.
     served: AtomicU32,
-    /// The first offence that was found and the number of the request it is in; see [`packed`]. 0: none.
+    /// The first offence found, and the number of its request; see [`packed`]. 0: none.
     offence: AtomicU64,
     /// Its task is to be woken when somebody next looks at it.
     awaited: AtomicBool,
@@ -113,10 +113,8 @@ impl ConnState {
 
     /// Notes bytes from the peer.
     pub fn bytes_read(&self) {
-        if !self.head_begun.load(Ordering::Relaxed)
-            && self.in_flight.load(Ordering::Relaxed) == 0
-            && !self.multiplexed.load(Ordering::Relaxed)
-        {
+        let begun = self.head_begun.load(Ordering::Relaxed) || self.is_active();
+        if !begun && !self.multiplexed.load(Ordering::Relaxed) {
             self.head_begun.store(true, Ordering::Relaxed);
             self.changed();
         }
@@ -135,8 +133,8 @@ impl ConnState {
     /// Notes an offence in the request of that `number`, from 1. The first one counts.
     pub fn offend(&self, number: u32, offence: Offence) {
         if self.offence.load(Ordering::Relaxed) == 0 {
-            self.offence
-                .store(packed(number, offence), Ordering::Relaxed);
+            let packed = packed(number, offence);
+            self.offence.store(packed, Ordering::Relaxed);
         }
     }
 
@@ -217,13 +215,18 @@ impl ConnState {
     pub fn phase(&self) -> Phase {
         if self.blocked.load(Ordering::Relaxed) || self.offered.load(Ordering::Relaxed) > 0 {
             Phase::Blocked
-        } else if self.in_flight.load(Ordering::Relaxed) > 0 {
+        } else if self.is_active() {
             Phase::Active
         } else if self.head_begun.load(Ordering::Relaxed) {
             Phase::Head
         } else {
             Phase::Idle
         }
+    }
+
+    /// Whether a request is under way.
+    pub fn is_active(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the peer may still be sending what nobody has read.
@@ -238,10 +241,8 @@ impl ConnState {
 
     fn changed(&self) {
         // Only the connection's own tasks write, all on one worker: no need for an atomic addition.
-        self.changes.store(
-            self.changes.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
+        let changes = self.changes.load(Ordering::Relaxed).wrapping_add(1);
+        self.changes.store(changes, Ordering::Relaxed);
     }
 }
 

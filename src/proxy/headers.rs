@@ -299,8 +299,14 @@ fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
         None
     };
     let kept = sent.filter(|id| request_id::is_well_formed(id)).cloned();
-    let id = kept.unwrap_or_else(request_id::generate);
-    // Also when it is kept: there may have been several, and one goes on.
-    headers.insert(X_REQUEST_ID, id.clone());
-    exchange.note(|record| record.request_id = Some(id));
+    let makes = exchange.snapshot.forwarding.makes_ids;
+    match kept.or_else(|| makes.then(request_id::generate)) {
+        Some(id) => {
+            // Also when it is kept: there may have been several, and one goes on.
+            headers.insert(X_REQUEST_ID, id.clone());
+            exchange.note(|record| record.request_id = Some(id));
+        }
+        None if seen.has(Field::RequestId) => drop(headers.remove(X_REQUEST_ID)),
+        None => {}
+    }
 }

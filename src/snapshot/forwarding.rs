@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::model::ForwardedHeaders;
+use crate::config::model::{Config, ForwardedHeaders, RequestIds};
 
 /// Trust and the headers to set.
 #[derive(Debug, Clone)]
@@ -16,13 +16,16 @@ pub struct Forwarding {
     pub x_forwarded: bool,
     /// Set `Forwarded`.
     pub forwarded: bool,
+    /// Give an id to a request that comes without.
+    pub makes_ids: bool,
 }
 
 impl Forwarding {
-    /// From the two keys of the configuration.
-    pub fn new(trusted: &[IpNet], headers: ForwardedHeaders) -> Self {
+    /// From the keys of the configuration.
+    pub fn new(config: &Config) -> Self {
+        let headers = config.forwarded_headers;
         Self {
-            trusted: trusted.to_vec(),
+            trusted: config.trusted_proxies.clone(),
             x_forwarded: matches!(
                 headers,
                 ForwardedHeaders::XForwarded | ForwardedHeaders::Both
@@ -31,6 +34,7 @@ impl Forwarding {
                 headers,
                 ForwardedHeaders::Forwarded | ForwardedHeaders::Both
             ),
+            makes_ids: config.request_id == RequestIds::Make,
         }
     }
 

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice};
 use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
@@ -41,7 +42,7 @@ struct Outbox {
 
 /// Its bytes begin where those of the one before end.
 struct Letter {
-    sender: Arc<Mutex<Outgoing>>,
+    sender: Arc<Outgoing>,
     end: usize,
 }
 
@@ -49,12 +50,20 @@ struct Letter {
 #[derive(Debug)]
 pub struct Batched {
     incoming: OwnedReadHalf,
-    outgoing: Arc<Mutex<Outgoing>>,
+    outgoing: Arc<Outgoing>,
 }
 
-/// Where bytes go. Only one thread ever wants the lock.
+/// Where bytes go.
 #[derive(Debug)]
 struct Outgoing {
+    /// Whether there is more to tell or to send than what is in the outbox; to be asked without the lock.
+    behind: AtomicBool,
+    /// Only one thread ever wants the lock.
+    sending: Mutex<Sending>,
+}
+
+#[derive(Debug)]
+struct Sending {
     /// There until the end.
     half: Option<OwnedWriteHalf>,
     /// How many letters are in the outbox.
@@ -103,7 +112,7 @@ fn empty() {
     let mut begin = 0;
     for Letter { sender, end } in letters.drain(..) {
         let letter = bytes.get(begin..end).unwrap_or_default();
-        sender.lock().send(letter);
+        sender.send(letter);
         begin = end;
     }
     bytes.clear();
@@ -126,7 +135,7 @@ impl Outbox {
     }
 
     /// Takes `slices` in, if somebody carries and there is room.
-    fn post(&mut self, sender: &Arc<Mutex<Outgoing>>, slices: &[IoSlice<'_>]) -> Posted {
+    fn post(&mut self, sender: &Arc<Outgoing>, slices: &[IoSlice<'_>]) -> Posted {
         let Some(carrier) = &self.carrier else {
             return Posted::No;
         };
@@ -165,35 +174,56 @@ enum Posted {
 }
 
 impl Outgoing {
+    /// Sends a letter.
+    fn send(&self, letter: &[u8]) {
+        let mut sending = self.sending.lock();
+        sending.posted -= 1;
+        if !sending.send(letter) {
+            self.behind.store(true, Ordering::Release);
+            if let Some(owner) = &sending.owner {
+                owner.wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether the socket has taken what it had not, and all is well with it.
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.behind.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut sending = self.sending.lock();
+        let rest = ready!(sending.poll_rest(cx));
+        self.behind.store(false, Ordering::Release);
+        Poll::Ready(rest)
+    }
+}
+
+impl Sending {
     fn half(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
         let half = self.half.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         Ok(Pin::new(half))
     }
 
-    /// Sends a letter.
-    fn send(&mut self, letter: &[u8]) {
-        self.posted -= 1;
+    /// Sends `letter`; whether all of it left.
+    fn send(&mut self, letter: &[u8]) -> bool {
         if self.error.is_some() {
-            return;
+            return false;
         }
         let sent = match self.rest.is_empty() {
             true => self.half().and_then(|half| half.try_write(letter)),
             false => Ok(0),
         };
         match sent {
-            Ok(sent) if sent == letter.len() => return,
+            Ok(sent) if sent == letter.len() => return true,
             Ok(sent) => self.rest.extend(letter.iter().skip(sent)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.rest.extend_from_slice(letter);
             }
             Err(error) => self.error = Some(error),
         }
-        if let Some(owner) = &self.owner {
-            owner.wake_by_ref();
-        }
+        false
     }
 
-    /// Whether the socket has taken what it had not, and all is well with it.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
@@ -216,7 +246,7 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for Sending {
     fn drop(&mut self) {
         // The stream is closed with its other half; to shut it down before is one system call more.
         if let Some(half) = self.half.take() {
@@ -229,7 +259,7 @@ impl Batched {
     /// Lets `stream` use the outbox.
     pub fn new(stream: TcpStream) -> Self {
         let (incoming, half) = stream.into_split();
-        let outgoing = Outgoing {
+        let sending = Sending {
             half: Some(half),
             posted: 0,
             rest: Vec::new(),
@@ -238,7 +268,10 @@ impl Batched {
         };
         Self {
             incoming,
-            outgoing: Arc::new(Mutex::new(outgoing)),
+            outgoing: Arc::new(Outgoing {
+                behind: AtomicBool::new(false),
+                sending: Mutex::new(sending),
+            }),
         }
     }
 
@@ -249,10 +282,11 @@ impl Batched {
 
     /// What was posted is on its way when this is ready.
     fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outgoing.lock().posted > 0 {
+        let posted = self.outgoing.sending.lock().posted;
+        if posted > 0 {
             empty();
         }
-        self.outgoing.lock().poll_rest(cx)
+        self.outgoing.poll_rest(cx)
     }
 }
 
@@ -282,17 +316,18 @@ impl AsyncWrite for Batched {
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().map(|slice| slice.len()).sum();
         if length <= SMALL {
-            let mut outgoing = self.outgoing.lock();
-            ready!(outgoing.poll_rest(cx))?;
+            ready!(self.outgoing.poll_rest(cx))?;
             let posted = OUTBOX.with_borrow_mut(|outbox| outbox.post(&self.outgoing, slices));
             if posted != Posted::No {
-                outgoing.posted += usize::from(posted == Posted::Anew);
-                outgoing.owned_by(cx.waker());
+                let mut sending = self.outgoing.sending.lock();
+                sending.posted += usize::from(posted == Posted::Anew);
+                sending.owned_by(cx.waker());
                 return Poll::Ready(Ok(length));
             }
         }
         ready!(self.poll_sent(cx))?;
-        self.outgoing.lock().half()?.poll_write_vectored(cx, slices)
+        let mut sending = self.outgoing.sending.lock();
+        sending.half()?.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -300,12 +335,12 @@ impl AsyncWrite for Batched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.lock().poll_rest(cx)
+        self.outgoing.poll_rest(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
-        self.outgoing.lock().half()?.poll_shutdown(cx)
+        self.outgoing.sending.lock().half()?.poll_shutdown(cx)
     }
 }
 

@@ -108,8 +108,8 @@ fn defaults_in_the_reference_are_the_real_ones() {
     assert_eq!(shown.server_timing, plain.server_timing);
     assert_eq!(shown.trusted_proxies, plain.trusted_proxies);
     assert_eq!(
-        (shown.forwarded_headers, shown.header_case),
-        (plain.forwarded_headers, plain.header_case)
+        (shown.forwarded_headers, shown.request_id, shown.header_case),
+        (plain.forwarded_headers, plain.request_id, plain.header_case)
     );
 }
 

@@ -145,6 +145,32 @@ fn forwarded_headers_decides_which_fields_tell_about_the_client() {
 }
 
 #[test]
+fn request_id_decides_whether_one_is_made() {
+    for (more, fields, expected) in [
+        ("", "", None),
+        ("request_id: keep", "", Some(None)),
+        (
+            "request_id: keep",
+            "x-request-id: a-1\r\n",
+            Some(Some("a-1")),
+        ),
+        ("request_id: keep", "x-request-id: \"\r\n", Some(None)),
+        (
+            "request_id: make",
+            "x-request-id: a-1\r\n",
+            Some(Some("a-1")),
+        ),
+    ] {
+        let request = seen(more, &format!("host: a\r\n{fields}"));
+        let id = request.header("x-request-id");
+        match expected {
+            Some(expected) => assert_eq!(id, expected, "{more} {fields}"),
+            None => assert_eq!(id.map(str::len), Some(26)),
+        }
+    }
+}
+
+#[test]
 fn the_access_line_names_the_client_that_trusted_peers_name() {
     let origin = Origin::fixed("ok");
     for (more, client) in [

@@ -15,6 +15,7 @@ pub(super) const ROOT: &[&str] = &[
     "memory",
     "trusted_proxies",
     "forwarded_headers",
+    "request_id",
     "header_case",
     "deadline_header",
     "server_timing",

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::super::diagnostics::{Diagnostic, Diagnostics};
-use super::super::model::{Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located};
+use super::super::model::{
+    Admin, Config, Drain, ForwardedHeaders, HeaderCase, Located, RequestIds,
+};
 use super::address;
 use super::fields::{Fields, Item, brief};
 use super::{access_log, keys, limits, scalars};
@@ -40,6 +42,11 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
     {
         config.trusted_proxies = nets;
     }
+    headers(root, config, out);
+}
+
+/// Those about the fields of heads.
+fn headers(root: &Fields<'_>, config: &mut Config, out: &mut Diagnostics) {
     let words = [
         ("x_forwarded", ForwardedHeaders::XForwarded),
         ("forwarded", ForwardedHeaders::Forwarded),
@@ -51,6 +58,13 @@ pub(super) fn process(root: &Fields<'_>, config: &mut Config, out: &mut Diagnost
         .and_then(|item| scalars::word(&item, &words, out))
     {
         config.forwarded_headers = read;
+    }
+    let words = [("make", RequestIds::Make), ("keep", RequestIds::Keep)];
+    if let Some(read) = root
+        .get("request_id")
+        .and_then(|item| scalars::word(&item, &words, out))
+    {
+        config.request_id = read;
     }
     let words = [
         ("lower", HeaderCase::Lower),

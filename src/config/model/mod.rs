@@ -103,6 +103,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `forwarded_headers`: which headers tell the app about the client. Default `x_forwarded`.
     pub forwarded_headers: ForwardedHeaders,
+    /// `request_id`: where a request's `X-Request-Id` comes from. Default `make`.
+    pub request_id: RequestIds,
     /// `header_case`: whether header names keep their letters' case from HTTP/1 to HTTP/1. Default `lower`.
     pub header_case: HeaderCase,
     /// `deadline_header`: the header in which a client says how many milliseconds it will wait, and in which the app is
@@ -129,6 +131,7 @@ impl Default for Config {
             memory: Memory::default(),
             trusted_proxies: loopback(),
             forwarded_headers: ForwardedHeaders::default(),
+            request_id: RequestIds::default(),
             header_case: HeaderCase::default(),
             deadline_header: None,
             server_timing: false,
@@ -258,6 +261,16 @@ pub enum ForwardedHeaders {
     Both,
     /// `none`: none is added; those of untrusted peers are removed all the same.
     None,
+}
+
+/// `request_id`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestIds {
+    /// `make`: the client's own if it is well-formed, else a new one.
+    #[default]
+    Make,
+    /// `keep`: the client's own if it is well-formed, else none.
+    Keep,
 }
 
 /// `header_case`

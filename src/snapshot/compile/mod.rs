@@ -79,7 +79,7 @@ pub fn compile(
         listeners,
         upstreams,
         limits,
-        forwarding: Forwarding::new(&config.trusted_proxies, config.forwarded_headers),
+        forwarding: Forwarding::new(&config),
         // The reader has refused what is not a header's name.
         identity_headers: tls::identity_headers(&config),
         deadline_header: config

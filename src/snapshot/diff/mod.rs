@@ -85,6 +85,7 @@ fn lines(config: &Config) -> Lines {
     limits::write_memory(&config.memory, &mut line);
     line("trusted_proxies", list(&config.trusted_proxies));
     line("forwarded_headers", word(&config.forwarded_headers));
+    line("request_id", word(&config.request_id));
     line("header_case", word(&config.header_case));
     let deadline_header = config.deadline_header.clone();
     line("deadline_header", deadline_header.unwrap_or("off".into()));

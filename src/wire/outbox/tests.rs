@@ -132,7 +132,7 @@ fn what_the_socket_does_not_take_follows_in_order() {
         let mut read = Vec::with_capacity(expected.len());
         let mut not_taken = 0;
         loop {
-            not_taken += usize::from(!outgoing.lock().rest.is_empty());
+            not_taken += usize::from(!outgoing.sending.lock().rest.is_empty());
             if (&mut theirs)
                 .take(999)
                 .read_to_end(&mut read)
@@ -159,7 +159,7 @@ fn a_broken_stream_wakes_its_owner_and_tells_it_next_time() {
         drop(peer);
         stream.write_all(b"to nobody").await.unwrap();
         let told = poll_fn(|cx| {
-            stream.outgoing.lock().owned_by(cx.waker());
+            stream.outgoing.sending.lock().owned_by(cx.waker());
             Pin::new(&mut stream).poll_write(cx, b"again")
         });
         let mut told = pin!(told);
