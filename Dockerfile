@@ -5,10 +5,11 @@
 
 FROM rust:1.95-slim-bookworm AS build
 ARG TARGET=x86_64-unknown-linux-musl
-# jemalloc is C: it wants make and a compiler for musl. The rest puts a first binary to work, so that the second one is
-# built for it: see benches/pgo.
+# jemalloc is C: it wants make and a compiler for musl. LLVM's libc has faster copies than musl. The rest puts a first binary
+# to work, so that the second one is built for it: see benches/pgo.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends make musl-tools curl nghttp2-client openssl python3 wrk \
+    $(case $TARGET in x86_64-*-musl) echo libllvmlibc-19-dev ;; esac) \
  && rm -rf /var/lib/apt/lists/* \
  && rustup target add "$TARGET" \
  && rustup component add llvm-tools

@@ -20,14 +20,22 @@ pub fn generate() -> HeaderValue {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis();
-    let mut bits = (millis << 80) | (fastrand::u128(..) >> 48);
     let mut text = [0; 26];
+    let (time, random) = text.split_at_mut(10);
+    write_base_32(time, u64::try_from(millis).unwrap_or_default());
+    for half in random.chunks_exact_mut(8) {
+        write_base_32(half, fastrand::u64(..));
+    }
+    // Letters and digits always are one.
+    short_value(&text).unwrap_or_else(|| HeaderValue::from_static("0"))
+}
+
+/// Fills `text` with the lowest bits of `bits`, five a symbol.
+fn write_base_32(text: &mut [u8], mut bits: u64) {
     for symbol in text.iter_mut().rev() {
         *symbol = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
-    // Letters and digits always are one.
-    short_value(&text).unwrap_or_else(|| HeaderValue::from_static("0"))
 }
 
 /// Whether a caller's id is safe to log and to pass on.

@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-/// A block is handed over when it has grown to this many bytes: large enough that a write costs little per line,
-/// small enough to stay in the cache.
-const BLOCK: usize = 32 * 1024;
+/// A block is handed over when it has grown to this many bytes: large enough that to wake the writer, which may interrupt
+/// the worker, costs little per line, small enough to stay in the cache.
+const BLOCK: usize = 128 * 1024;
 
 /// Blocks that may wait for the writer: 4 MiB in all, then lines are dropped.
-const QUEUE: usize = 128;
+const QUEUE: usize = 32;
 
 /// How long a flush may wait for a stuck output before it gives up.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);

@@ -61,11 +61,22 @@ impl PoolSettings {
     /// Whether `connection` may be used at `now`.
     fn allow(&self, connection: &Connection, now: Instant) -> bool {
         let idle = now.saturating_duration_since(connection.idle_since());
-        let limit = connection
-            .peer_idle_timeout()
-            .map_or(self.idle_timeout, |peer| peer.min(self.idle_timeout));
-        let age = now.saturating_duration_since(connection.opened());
-        idle < limit && self.max_age.is_none_or(|max_age| age < max_age)
+        idle < self.idle_limit(connection) && self.is_young(connection, now)
+    }
+
+    /// Whether `connection`, which idles from now on, may be used at all.
+    fn keep(&self, connection: &Connection) -> bool {
+        !self.idle_limit(connection).is_zero() && self.is_young(connection, connection.idle_since())
+    }
+
+    fn idle_limit(&self, connection: &Connection) -> Duration {
+        let peer = connection.peer_idle_timeout();
+        peer.map_or(self.idle_timeout, |peer| peer.min(self.idle_timeout))
+    }
+
+    fn is_young(&self, connection: &Connection, now: Instant) -> bool {
+        let age = || now.saturating_duration_since(connection.opened());
+        self.max_age.is_none_or(|max_age| age() < max_age)
     }
 }
 
@@ -105,7 +116,7 @@ impl Pool {
         let Some(shard) = self.shard(worker) else {
             return;
         };
-        if settings.allow(&connection, connection.idle_since()) {
+        if settings.keep(&connection) {
             // One too many is closed by being dropped.
             drop(shard.put(connection, settings.max_idle));
         }

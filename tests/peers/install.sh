@@ -61,6 +61,7 @@ install_ci() {
     want buildah buildah; want musl-gcc musl-tools; want node nodejs; want python3 python3
     want chromium chromium; want openssl openssl; want g++ g++; want testssl testssl.sh
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
+    [ -e /usr/lib/llvm-19/lib/libllvmlibc.a ] || missing+=(libllvmlibc-19-dev) # for benches/pgo/build.sh
     debian "${missing[@]}"
     install_prometheus
     python_program "grafana-sdk-$GRAFANA_SDK_VERSION" "grafana-foundation-sdk==$GRAFANA_SDK_BUILD!$GRAFANA_SDK_VERSION"
