@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -25,6 +25,7 @@ use crate::route::Route;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::record::{Attempts, RequestRecord};
 use crate::telemetry::route::RouteTelemetry;
+use crate::telemetry::time::time_of_day;
 use crate::telemetry::trace::Trace;
 use crate::upstream::request_body::{Tap, Upload, UploadRules};
 
@@ -234,7 +235,8 @@ impl Drop for Exchange {
         if let Some(log) = &self.snapshot.access_log
             && log.wants(record)
         {
-            (self.engine.log).append(|line| log.write(line, record, SystemTime::now()));
+            let time = time_of_day(self.started + record.duration);
+            (self.engine.log).append(|line| log.write(line, record, time));
         }
         self.connection.observer.exchange_ended();
     }

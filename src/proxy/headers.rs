@@ -300,7 +300,7 @@ fn set_request_id(exchange: &Exchange, headers: &mut HeaderMap, seen: Seen) {
     };
     let kept = sent.filter(|id| request_id::is_well_formed(id)).cloned();
     let makes = exchange.snapshot.forwarding.makes_ids;
-    match kept.or_else(|| makes.then(request_id::generate)) {
+    match kept.or_else(|| makes.then(|| request_id::generate(exchange.started))) {
         Some(id) => {
             // Also when it is kept: there may have been several, and one goes on.
             headers.insert(X_REQUEST_ID, id.clone());

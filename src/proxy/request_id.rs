@@ -3,10 +3,12 @@
 //! Path: [`super::headers`]. A made id is a ULID: 48 bits of time, 80 random ones, in Crockford's base 32, so that ids
 //! sort by time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
+use tokio::time::Instant;
 
+use crate::telemetry::time::time_of_day;
 use crate::units::header_value::short_value;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -14,9 +16,9 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Longest id taken from a caller.
 const MAX_LENGTH: usize = 128;
 
-/// A new id.
-pub fn generate() -> HeaderValue {
-    let millis = SystemTime::now()
+/// A new id, of a request that arrived at `moment`.
+pub fn generate(moment: Instant) -> HeaderValue {
+    let millis = time_of_day(moment)
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis();
@@ -50,9 +52,9 @@ mod tests {
 
     #[test]
     fn ids_are_distinct_well_formed_and_sort_by_time() {
-        let first = generate();
-        std::thread::sleep(std::time::Duration::from_millis(3));
-        let second = generate();
+        let now = Instant::now();
+        let first = generate(now);
+        let second = generate(now + std::time::Duration::from_millis(3));
         assert!(is_well_formed(&first) && is_well_formed(&second));
         assert_eq!(first.len(), 26);
         assert!(first.as_bytes() < second.as_bytes());

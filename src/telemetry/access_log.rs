@@ -20,7 +20,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &RequestRecord, now: SystemTime) {
         plain_field(out, ",\"upstream\":\"", upstream.as_bytes());
     }
     if let Some(attempt) = record.attempts.last() {
-        text_field(out, ",\"endpoint\":", &attempt.endpoint);
+        endpoint_field(out, ",\"endpoint\":\"", &attempt.endpoint);
     }
     plain_field(out, ",\"method\":\"", record.method.as_str().as_bytes());
     bytes_field(out, ",\"path\":", shown_path(record));
@@ -121,7 +121,7 @@ pub(super) fn write_attempts(out: &mut Vec<u8>, key: &str, record: &RequestRecor
 }
 
 fn write_attempt(out: &mut Vec<u8>, attempt: &AttemptRecord) {
-    text_field(out, "{\"endpoint\":", &attempt.endpoint);
+    endpoint_field(out, "{\"endpoint\":\"", &attempt.endpoint);
     let outcome = match &attempt.outcome {
         Outcome::Status(status) => status.as_str(),
         Outcome::Failed(reason) => reason,
@@ -137,6 +137,17 @@ fn plain_field(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(value);
     out.push(b'"');
+}
+
+/// An address, in which nothing has to be escaped, or a path, in which something may. `key` as for [`plain_field`].
+fn endpoint_field(out: &mut Vec<u8>, key: &str, label: &str) {
+    if label.starts_with("unix:") {
+        out.extend_from_slice(key.as_bytes());
+        out.pop();
+        write_string(out, label.as_bytes());
+    } else {
+        plain_field(out, key, label.as_bytes());
+    }
 }
 
 fn text_field(out: &mut Vec<u8>, key: &str, value: &str) {

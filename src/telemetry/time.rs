@@ -1,9 +1,14 @@
-//! RFC 3339 timestamps in UTC with milliseconds.
+//! The time of day, and RFC 3339 timestamps in UTC with milliseconds.
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 const SECONDS_PER_DAY: u64 = 86_400;
+
+/// A step of the time of day is noticed after this at the latest.
+const COMPARED_EVERY: Duration = Duration::from_secs(1);
 
 /// `2026-11-24T12:00:03`
 type Written = [u8; 19];
@@ -11,6 +16,23 @@ type Written = [u8; 19];
 thread_local! {
     /// A second and how it is written. Most lines are of the same second as the one before.
     static LAST: Cell<(u64, Written)> = const { Cell::new((u64::MAX, [0; 19])) };
+
+    /// What both clocks showed when they were last compared.
+    static COMPARED: Cell<Option<(Instant, SystemTime)>> = const { Cell::new(None) };
+}
+
+/// The time of day at `moment`, a moment ago. Whoever knows it by the one clock need not look at the other, too.
+pub fn time_of_day(moment: Instant) -> SystemTime {
+    if let Some((then, time)) = COMPARED.get()
+        && let Some(since) = moment.checked_duration_since(then)
+        && since < COMPARED_EVERY
+    {
+        return time.checked_add(since).unwrap_or(time);
+    }
+    let (now, time) = (Instant::now(), SystemTime::now());
+    COMPARED.set(Some((now, time)));
+    time.checked_sub(now.saturating_duration_since(moment))
+        .unwrap_or(time)
 }
 
 /// Appends `now` as `2026-11-24T12:00:03.412Z`. After the year 9999 the clock stands still.
@@ -79,7 +101,23 @@ fn digit(value: u32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn the_time_of_day_follows_the_other_clock() {
+        let before = SystemTime::now();
+        time_of_day(Instant::now());
+        let first = Instant::now();
+        let time = time_of_day(first);
+        assert!(before <= time && time <= SystemTime::now());
+        for after in (1..900).map(Duration::from_millis) {
+            assert_eq!(time_of_day(first + after), time + after);
+        }
+        // Further ahead of the comparison it is made anew, and before it, too.
+        assert!(time_of_day(first + Duration::from_secs(3)) <= SystemTime::now());
+        let age = Duration::from_secs(5);
+        let earlier = time_of_day(Instant::now() - age);
+        assert!(earlier + age >= before && earlier + age <= SystemTime::now());
+    }
 
     fn text(seconds: u64, millis: u64) -> String {
         let mut out = Vec::new();
