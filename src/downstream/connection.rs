@@ -25,7 +25,7 @@ use crate::proxy::service::ConnService;
 use crate::proxy::stack::stack;
 use crate::proxy::tcp;
 use crate::proxy::{ConnInfo, ConnObserver, Engine};
-use crate::snapshot::{Listener, ListenerLimits};
+use crate::snapshot::{Listener, ListenerLimits, TcpForward};
 use crate::telemetry::protocol::Offence;
 use crate::wire::Wire;
 
@@ -68,11 +68,7 @@ pub async fn serve(
     engine: Arc<Engine>,
 ) -> End {
     if let Some(forward) = &info.listener.tcp {
-        // One long exchange: its own timer ends it, a drain waits for it, a cut ends it.
-        state.exchange_started();
-        let idle = info.listener.timeouts.idle;
-        let served = obeying(&state, tcp::serve(stream, info.peer, forward, idle)).await;
-        return served.map_or_else(End::Ordered, |()| End::Closed);
+        return serve_tcp(stream, &info, &state, forward).await;
     }
     let greeted = obeying(&state, greet(stream, &info, &state)).await;
     let (stream, protocol) = match greeted {
@@ -80,20 +76,22 @@ pub async fn serve(
         Ok(Some(greeted)) => greeted,
         Ok(None) => return End::Closed,
     };
-    let io = TrackedIo::new(stream, Arc::clone(&state), protocol);
+    let http = Arc::new(());
+    let io = TrackedIo::new(stream, Arc::clone(&state), protocol, &http);
     let service = ConnService::new(stack(), Arc::clone(&engine), Arc::clone(&info));
     match protocol {
         Protocol::Http1 => {
             let preserve_case = engine.snapshots.load().preserves_header_case();
-            let connection = http1_builder(&info.listener, preserve_case)
-                .half_close(io.tells_leaving())
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades();
-            let mut connection = Box::pin(connection);
+            let mut builder = http1_builder(&info.listener, preserve_case);
+            builder.half_close(io.tells_leaving());
+            let connection = builder.serve_connection(TokioIo::new(io), service);
+            let mut connection = Box::pin(connection.with_upgrades());
             let end = obey(&state, &mut connection, |connection| {
                 connection.as_mut().graceful_shutdown()
             })
             .await;
+            // Before whoever talks on after a switch of protocols has its turn.
+            drop(http);
             let late = end == End::Ordered(Order::HeaderTimeout);
             let unread = end == End::Closed && state.has_unread();
             if (late || unread)
@@ -101,8 +99,10 @@ pub async fn serve(
             {
                 let io = parts.io.into_inner();
                 if late {
-                    let answer = before_a_request(&engine, &info, &ProxyError::HeaderTimeout);
-                    say(io, &answer);
+                    say(
+                        io,
+                        &before_a_request(&engine, &info, &ProxyError::HeaderTimeout),
+                    );
                 } else {
                     Box::pin(linger(&state, io)).await;
                 }
@@ -111,15 +111,22 @@ pub async fn serve(
         }
         Protocol::Http2 => {
             state.set_multiplexed();
-            let connection =
-                http2_builder(&info.listener).serve_connection(TokioIo::new(io), service);
-            let mut connection = Box::pin(connection);
+            let builder = http2_builder(&info.listener);
+            let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
             obey(&state, &mut connection, |connection| {
                 connection.as_mut().graceful_shutdown()
             })
             .await
         }
     }
+}
+
+/// One long exchange: its own timer ends it, a drain waits for it, a cut ends it.
+async fn serve_tcp(stream: Wire, info: &ConnInfo, state: &ConnState, forward: &TcpForward) -> End {
+    state.exchange_started();
+    let idle = info.listener.timeouts.idle;
+    let served = obeying(state, tcp::serve(stream, info.peer, forward, idle)).await;
+    served.map_or_else(End::Ordered, |()| End::Closed)
 }
 
 /// Best effort: a client that is not there anymore does not read it.

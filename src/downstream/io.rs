@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,6 +26,8 @@ pub struct TrackedIo {
     reader: Reader,
     /// Whether to look if the client is still there.
     watching: bool,
+    /// Gone when HTTP has ended: a side that is closed then means no more than that.
+    http: Weak<()>,
 }
 
 /// Who reads along.
@@ -39,8 +41,8 @@ enum Reader {
 const CALM_DOWN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
 
 impl TrackedIo {
-    /// Wraps `stream`, on which `protocol` is spoken.
-    pub fn new(stream: Wire, state: Arc<ConnState>, protocol: Protocol) -> Self {
+    /// Wraps `stream`, on which `protocol` is spoken for as long as `http` is held.
+    pub fn new(stream: Wire, state: Arc<ConnState>, protocol: Protocol, http: &Arc<()>) -> Self {
         let reader = match protocol {
             Protocol::Http1 => Reader::Http1(Framing::default()),
             Protocol::Http2 => Reader::Http2(Box::default()),
@@ -50,6 +52,7 @@ impl TrackedIo {
             state,
             reader,
             watching: true,
+            http: Arc::downgrade(http),
         }
     }
 
@@ -61,7 +64,8 @@ impl TrackedIo {
 
     /// Whether the client has left a request that is under way.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.watching || !self.state.is_active() || !self.tells_leaving() {
+        let watches = self.watching && self.state.is_active() && self.tells_leaving();
+        if !watches || self.http.strong_count() == 0 {
             return false;
         }
         match self.stream.poll_left(cx) {

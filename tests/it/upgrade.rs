@@ -72,6 +72,33 @@ fn one_side_may_end_while_the_other_still_talks() {
 }
 
 #[test]
+fn an_app_talks_on_after_its_client_has_said_its_last() {
+    let (heard, next) = std::sync::mpsc::channel::<()>();
+    let next = std::sync::Mutex::new(next);
+    let origin = Origin::start(move |_, peer| {
+        peer.send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+        assert!(peer.is_closed());
+        for word in ["one", "two", "six"] {
+            peer.send(word);
+            let _ = next.lock().unwrap().recv_timeout(crate::support::PATIENCE);
+        }
+        Then::Close
+    });
+    let proxy = Proxy::before(origin.address());
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.read_head().unwrap().status(), 101);
+    client.stream().shutdown(Shutdown::Write).unwrap();
+    for word in [b"one", b"two", b"six"] {
+        assert_eq!(client.bytes(3), word);
+        heard.send(()).unwrap();
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
 fn much_data_goes_both_ways() {
     let origin = echo();
     let proxy = Proxy::before(origin.address());
